@@ -1,0 +1,39 @@
+package pool
+
+import "time"
+
+// Config is what this package needs of a pool's section.
+type Config struct {
+	Name           string        `yaml:"name"`
+	Protocol       string        `yaml:"protocol"` // dns | radius
+	Balance        string        `yaml:"balance"`  // least-outstanding | round-robin | random | hash | ordered
+	MinHealthy     int           `yaml:"min_healthy"`
+	Attempts       int           `yaml:"attempts"`        // backends tried for one request
+	AttemptTimeout time.Duration `yaml:"attempt_timeout"` // silence of one backend before the next is tried
+	Timeout        time.Duration `yaml:"timeout"`         // for the request as a whole
+	RetryBudget    float64       `yaml:"retry_budget"`    // share of the requests of the last 10 s
+}
+
+// BackendConfig is what this package needs of a backend's section.
+type BackendConfig struct {
+	Name        string `yaml:"name"`
+	Address     string `yaml:"address"` // IP, for DNS also IP:PORT (default 53)
+	Weight      int    `yaml:"weight"`  // 1..1000
+	Backup      bool   `yaml:"backup"`
+	MaxInFlight int    `yaml:"max_in_flight"`
+	Source      string `yaml:"source"` // local IP to send from
+}
+
+// SetDefaults sets the defaults of a pool of the given protocol ("dns" or "radius").
+func (c *Config) SetDefaults(protocol string) {
+	*c = Config{
+		Balance: "least-outstanding", MinHealthy: 1,
+		Attempts: 3, AttemptTimeout: 400 * time.Millisecond, Timeout: 2 * time.Second, RetryBudget: 0.2,
+	}
+	if protocol == "radius" {
+		c.Balance, c.Attempts, c.AttemptTimeout, c.Timeout = "hash", 2, 1500*time.Millisecond, 5*time.Second
+	}
+}
+
+// SetDefaults sets the defaults of one backend.
+func (c *BackendConfig) SetDefaults() { *c = BackendConfig{Weight: 1, MaxInFlight: 10000} }
