@@ -1,0 +1,147 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Node is the running node as this package sees it. All methods are called from
+// several goroutines at once.
+type Node interface {
+	// Status is the whole state at one moment. The caller may keep it and must not
+	// change it.
+	Status() Status
+	// Ready tells whether every service is up or degraded. If not, reasons has one line
+	// for each that is not ("service resolver: no-healthy-backend").
+	Ready() (ready bool, reasons []string)
+	// Drain takes target out of use, for as long as d, or until Undrain if d is 0. It is
+	// in force when Drain returns. It returns the drain as Status shows it from now on. A
+	// target that is drained already gets the new end.
+	// Errors: ErrNotFound; a RefusedError where it would leave a pool below min_healthy or
+	// withdraw the last announced anycast of the node, unless force.
+	Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drain, error)
+	// Undrain ends a drain. ErrNotFound if the target does not exist or is not drained.
+	Undrain(ctx context.Context, target Target) error
+	// Reload reads the configuration again and applies it whole, or keeps the running one
+	// whole and returns a RefusedError with the errors of the configuration as details.
+	// allowEmpty lets a configuration through that takes away the last anycast prefix or
+	// neighbor.
+	Reload(ctx context.Context, allowEmpty bool) (Changes, error)
+}
+
+// Changes is the answer of a reload that was applied.
+type Changes struct {
+	Hash     string       `json:"hash"`     // of the configuration that runs now
+	Changes  List[Change] `json:"changes"`  // in the order of the file; empty: the file says what runs already
+	Routes   List[Change] `json:"routes"`   // prefixes announced or withdrawn because of it
+	Restart  List[string] `json:"restart"`  // keys that changed and take effect at the next start only
+	Warnings List[string] `json:"warnings"` // of the configuration
+}
+
+// Change is one difference. Text never contains a secret.
+type Change struct {
+	Action string `json:"action"` // added, removed, changed
+	Key    string `json:"key"`    // path in the configuration, or the prefix
+	Text   string `json:"text"`   // what it was and what it is, in words; may be empty
+}
+
+// TargetKind is what a drain takes out of use.
+type TargetKind string
+
+// The kinds of targets.
+const (
+	TargetNode    TargetKind = "node"
+	TargetService TargetKind = "service"
+	TargetAnycast TargetKind = "anycast"
+	TargetBackend TargetKind = "pool"
+)
+
+// Target names what a drain takes out of use. Backend is set for TargetBackend only,
+// and Name is then the pool's. Comparable.
+type Target struct {
+	Kind    TargetKind
+	Name    string
+	Backend string
+}
+
+// String is the target as operators write it: node, service/NAME, anycast/NAME or
+// pool/POOL/BACKEND.
+func (t Target) String() string {
+	switch t.Kind {
+	case TargetService, TargetAnycast:
+		return string(t.Kind) + "/" + t.Name
+	case TargetBackend:
+		return string(t.Kind) + "/" + t.Name + "/" + t.Backend
+	}
+	return string(t.Kind)
+}
+
+// ParseTarget reads what String writes. Whether the target exists is the node's to
+// say. Its error is an ErrBadArgument.
+func ParseTarget(s string) (Target, error) {
+	if s == "" {
+		return Target{}, fmt.Errorf("%w: the target is missing: %s", ErrBadArgument, targetForms)
+	}
+	kind, rest, _ := strings.Cut(s, "/")
+	parts := strings.Split(rest, "/")
+	t := Target{Kind: TargetKind(kind)}
+	good := len(s) <= maxTarget && parts[len(parts)-1] != ""
+	switch t.Kind {
+	case TargetNode:
+		good = s == string(TargetNode)
+	case TargetService, TargetAnycast:
+		good = good && len(parts) == 1
+		t.Name = rest
+	case TargetBackend:
+		good = good && len(parts) == 2 && parts[0] != ""
+		if good {
+			t.Name, t.Backend = parts[0], parts[1]
+		}
+	default:
+		good = false
+	}
+	if !good {
+		return Target{}, fmt.Errorf("%w: no such target: %s: %s", ErrBadArgument, quote(s), targetForms)
+	}
+	return t, nil
+}
+
+const (
+	targetForms = "write node, service/NAME, anycast/NAME or pool/POOL/BACKEND"
+	maxTarget   = 1024 // bytes
+)
+
+// quote is s as an error may show it: short, and with everything unprintable escaped.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return fmt.Sprintf("%q…", s[:most])
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// MaxDrain is the longest time that a drain may be limited to. A longer one is a slip
+// of the pen more often than a wish; without a limit it lasts until it is undone.
+const MaxDrain = 366 * 24 * time.Hour
+
+// ParseFor reads how long a drain lasts: a Go duration or a number of days ("30m",
+// "12h", "2d"), more than zero and at most MaxDrain. Its error is an ErrBadArgument.
+func ParseFor(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		d, err = time.ParseDuration(days + "h")
+		if d > MaxDrain {
+			err = fmt.Errorf("longer than %d days", int(MaxDrain.Hours()/24))
+		}
+		d *= 24
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: not a duration: %s: write for example 30m, 12h or 2d", ErrBadArgument, quote(s))
+	}
+	if d <= 0 || d > MaxDrain {
+		return 0, fmt.Errorf("%w: %s is out of range: more than 0 and at most %d days", ErrBadArgument, quote(s), int(MaxDrain.Hours()/24))
+	}
+	return d, nil
+}

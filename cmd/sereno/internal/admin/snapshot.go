@@ -1,0 +1,117 @@
+package admin
+
+// Snapshot is everything that one scrape shows, taken at one moment. What is counted
+// since the start is uint64. A map's missing key is a series that is not shown; a front
+// that fills in its zeros lets rate() see the first event.
+type Snapshot struct {
+	DNS       []DNSMetrics
+	RADIUS    []RADIUSMetrics
+	Backends  []BackendMetrics
+	Anycast   []AnycastMetrics
+	Neighbors []NeighborMetrics
+	Listeners []ListenerMetrics
+	Services  []ServiceMetrics
+	Alarms    []string // names of the alarms that stand
+	// LastReloadFailed: the last reload was refused. The load at the start counts as one
+	// that was not.
+	LastReloadFailed bool
+}
+
+// DNSMetrics are the figures of one DNS service, transports added up:
+// the sum of Queries = the sum of Answers + the sum of Drops + InFlight.
+type DNSMetrics struct {
+	Service      string
+	Queries      map[string]uint64     // by transport: udp, tcp, tls, https
+	Answers      map[DNSAnswer]uint64  //
+	Drops        map[string]uint64     // by reason
+	InFlight     int64                 //
+	CacheEntries int64                 //
+	CacheBytes   int64                 //
+	CacheHits    uint64                //
+	CacheMisses  uint64                //
+	Latency      map[string]*Histogram // by source
+}
+
+// DNSAnswer are the labels of an answer.
+type DNSAnswer struct {
+	Transport string // udp, tcp, tls, https
+	Source    string // cache, stale, backend, self
+	Rcode     string // NOERROR, NXDOMAIN, …
+}
+
+// RADIUSMetrics are the figures of one RADIUS service. For each kind:
+// Requests = the sum of Answers + the sum of Drops + InFlight.
+type RADIUSMetrics struct {
+	Service  string
+	Requests map[string]uint64 // by kind: auth, acct, coa, status
+	Answers  map[RADIUSAnswer]uint64
+	Drops    map[RADIUSDrop]uint64
+	InFlight int64 // of all kinds
+	Sessions int64
+	Latency  map[string]*Histogram // by kind
+	Spool    *SpoolMetrics         // nil without one
+}
+
+// RADIUSAnswer are the labels of an answer.
+type RADIUSAnswer struct {
+	Kind   string // auth, acct, coa, status
+	Code   string // Access-Accept, …
+	Source string // backend, spool, duplicate, survival, self
+}
+
+// RADIUSDrop are the labels of a drop.
+type RADIUSDrop struct {
+	Kind   string
+	Reason string
+}
+
+// SpoolMetrics are the figures of a spool.
+type SpoolMetrics struct {
+	Records       int64
+	Bytes         int64
+	OldestSeconds float64 // 0: empty
+}
+
+// BackendMetrics are the figures of one backend in one role.
+type BackendMetrics struct {
+	Pool, Backend, Role string
+	State               string            // starting, up, suspect, down, drained
+	Requests            uint64            // sent to it, second attempts and repetitions included
+	Failures            map[string]uint64 // by reason
+	Latency             *Histogram        // of its replies to real requests; nil: not shown
+}
+
+// AnycastMetrics tell which prefixes of an anycast entry are given to the neighbors.
+type AnycastMetrics struct {
+	Anycast  string
+	Prefixes []string
+	State    string // announced, demoted, withdrawn
+}
+
+// NeighborMetrics are the figures of one BGP session.
+type NeighborMetrics struct {
+	Neighbor           string
+	Up                 bool // established
+	LeaseMarginSeconds float64
+}
+
+// ListenerMetrics are the figures of one listening address. Two with the same name are
+// added up: each worker has a socket of its own.
+type ListenerMetrics struct {
+	Listener    string // "resolver udp 192.0.2.53:53"
+	KernelDrops uint64
+}
+
+// ServiceMetrics is the verdict on one service.
+type ServiceMetrics struct {
+	Service string
+	State   string // starting, up, degraded, down, drained
+}
+
+// Histogram is a distribution of durations. Counts has one place more than Bounds: the
+// last is for what is above every bound. Counts are not cumulative.
+type Histogram struct {
+	Bounds     []float64 // upper bounds in seconds, ascending, inclusive
+	Counts     []uint64
+	SumSeconds float64
+}

@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// List is a slice that is never null in JSON: a nil List is written as [].
+// A plain []T can be assigned to it.
+type List[T any] []T
+
+// MarshalJSON writes the list, [] if it is nil.
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if len(l) == 0 {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]T(l))
+}
+
+// Time is a moment as the API shows it: RFC 3339 in UTC, to the second. The zero
+// Time is null.
+type Time struct{ time.Time }
+
+// At is t as the API shows it.
+func At(t time.Time) Time { return Time{t} }
+
+// MarshalJSON writes RFC 3339 in UTC, or null for the zero Time.
+func (t Time) MarshalJSON() ([]byte, error) { return marshalTime(t.Time, time.RFC3339) }
+
+// UnmarshalJSON reads RFC 3339, or null as the zero Time.
+func (t *Time) UnmarshalJSON(b []byte) error { return unmarshalTime(&t.Time, b) }
+
+// Instant is a Time with milliseconds, for events, whose order and distance matter.
+type Instant struct{ time.Time }
+
+// MarshalJSON writes RFC 3339 in UTC with milliseconds, or null for the zero Instant.
+func (t Instant) MarshalJSON() ([]byte, error) {
+	return marshalTime(t.Time, "2006-01-02T15:04:05.000Z07:00")
+}
+
+// UnmarshalJSON reads RFC 3339, or null as the zero Instant.
+func (t *Instant) UnmarshalJSON(b []byte) error { return unmarshalTime(&t.Time, b) }
+
+func marshalTime(t time.Time, layout string) ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return []byte(`"` + t.UTC().Format(layout) + `"`), nil
+}
+
+func unmarshalTime(t *time.Time, b []byte) error {
+	*t = time.Time{}
+	if string(b) == "null" {
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("reading a time: %w", err)
+	}
+	parsed, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return fmt.Errorf("reading a time: %w", err)
+	}
+	*t = parsed
+	return nil
+}
+
+// Seconds is a duration that the API shows as a number of seconds, to the
+// millisecond.
+type Seconds time.Duration
+
+// MarshalJSON writes a number of seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return number(math.Round(time.Duration(s).Seconds()*1e3) / 1e3), nil
+}
+
+// UnmarshalJSON reads a number of seconds.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	return unmarshalDuration((*time.Duration)(s), b, time.Second)
+}
+
+// Millis is a duration that the API shows as a number of milliseconds, to the
+// microsecond.
+type Millis time.Duration
+
+// MarshalJSON writes a number of milliseconds.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	return number(math.Round(float64(m)/1e3) / 1e3), nil
+}
+
+// UnmarshalJSON reads a number of milliseconds.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	return unmarshalDuration((*time.Duration)(m), b, time.Millisecond)
+}
+
+func unmarshalDuration(d *time.Duration, b []byte, unit time.Duration) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fmt.Errorf("reading a duration: %w", err)
+	}
+	*d = time.Duration(math.Round(f * float64(unit)))
+	return nil
+}
+
+// Ratio is a number between 0 and 1 as the API shows it, to a thousandth. One that
+// is not a number is shown as 0: JSON has no such value, and one strange figure must
+// not cost the whole document.
+type Ratio float64
+
+// MarshalJSON writes a number.
+func (r Ratio) MarshalJSON() ([]byte, error) {
+	f := float64(r)
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		f = 0
+	}
+	return number(math.Round(f*1e3) / 1e3), nil
+}
+
+func number(f float64) []byte { return strconv.AppendFloat(nil, f, 'f', -1, 64) }
