@@ -11,8 +11,8 @@ import (
 // Options are what a Server needs.
 type Options struct {
 	Node     Node
-	Gatherer prometheus.Gatherer // NewRegistry's; what /metrics shows
-	Name     string              // of the node: a name under which `listen` may be asked
+	Registry *prometheus.Registry // NewRegistry's: what /metrics shows; New adds the API's own
+	Name     string               // of the node: a name under which `listen` may be asked
 	Logger   *zap.Logger
 	Now      func() time.Time // nil: time.Now
 	Doors    Doors

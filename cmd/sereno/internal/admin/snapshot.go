@@ -32,6 +32,11 @@ type DNSMetrics struct {
 	Latency      map[string]*Histogram // by source
 }
 
+// Missing is how many queries the figures do not account for; 0 in a sound snapshot.
+func (m DNSMetrics) Missing() int64 {
+	return sum(m.Queries) - sum(m.Answers) - sum(m.Drops) - m.InFlight
+}
+
 // DNSAnswer are the labels of an answer.
 type DNSAnswer struct {
 	Transport string // udp, tcp, tls, https
@@ -39,8 +44,8 @@ type DNSAnswer struct {
 	Rcode     string // NOERROR, NXDOMAIN, …
 }
 
-// RADIUSMetrics are the figures of one RADIUS service. For each kind:
-// Requests = the sum of Answers + the sum of Drops + InFlight.
+// RADIUSMetrics are the figures of one RADIUS service:
+// the sum of Requests = the sum of Answers + the sum of Drops + InFlight.
 type RADIUSMetrics struct {
 	Service  string
 	Requests map[string]uint64 // by kind: auth, acct, coa, status
@@ -50,6 +55,11 @@ type RADIUSMetrics struct {
 	Sessions int64
 	Latency  map[string]*Histogram // by kind
 	Spool    *SpoolMetrics         // nil without one
+}
+
+// Missing is how many requests the figures do not account for; 0 in a sound snapshot.
+func (m RADIUSMetrics) Missing() int64 {
+	return sum(m.Requests) - sum(m.Answers) - sum(m.Drops) - m.InFlight
 }
 
 // RADIUSAnswer are the labels of an answer.
@@ -114,4 +124,12 @@ type Histogram struct {
 	Bounds     []float64 // upper bounds in seconds, ascending, inclusive
 	Counts     []uint64
 	SumSeconds float64
+}
+
+func sum[K comparable](counts map[K]uint64) int64 {
+	var total uint64
+	for _, n := range counts {
+		total += n
+	}
+	return int64(total) //nolint:gosec // counts since the start stay far below 2^63
 }

@@ -1,0 +1,288 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// descs are the metrics with their names, which are a contract, and their labels, which
+// come from the configuration and from closed lists, never from a packet.
+type descs struct {
+	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency       *prometheus.Desc
+	cacheEntries, cacheBytes, cacheHits, cacheMisses                *prometheus.Desc
+	radRequests, radAnswers, radDrops, radInFlight, radLatency      *prometheus.Desc
+	radLogins, radSessions, spoolRecords, spoolBytes, spoolOldest   *prometheus.Desc
+	backendState, backendRequests, backendFailures, backendLatency  *prometheus.Desc
+	announced, neighborUp, leaseMargin, kernelDrops, service, alarm *prometheus.Desc
+	reloadSuccess, build                                            *prometheus.Desc
+	all                                                             []*prometheus.Desc
+}
+
+func newDescs() *descs {
+	var all []*prometheus.Desc
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		all = append(all, prometheus.NewDesc("sereno_"+name, help, labels, nil))
+		return all[len(all)-1]
+	}
+	out := &descs{
+		dnsQueries:   d("dns_queries_total", "DNS queries received. In one scrape: queries = answers + drops + in flight.", "service", "transport"),
+		dnsAnswers:   d("dns_answers_total", "DNS answers sent, by where they came from (cache, stale, backend, self).", "service", "transport", "source", "rcode"),
+		dnsDrops:     d("dns_drops_total", "DNS queries that were not answered, by reason.", "service", "reason"),
+		dnsInFlight:  d("dns_in_flight", "DNS queries received and neither answered nor dropped yet.", "service"),
+		dnsLatency:   d("dns_latency_seconds", "Time from a DNS query to its answer.", "service", "source"),
+		cacheEntries: d("dns_cache_entries", "Answers in the cache.", "service"),
+		cacheBytes:   d("dns_cache_bytes", "Bytes of the answers in the cache.", "service"),
+		cacheHits:    d("dns_cache_hits_total", "DNS queries that the cache could answer.", "service"),
+		cacheMisses:  d("dns_cache_misses_total", "DNS queries that the cache was asked for in vain.", "service"),
+
+		radRequests: d("radius_requests_total", "RADIUS requests received. In one scrape: requests = answers + drops + in flight.", "service", "kind"),
+		radAnswers:  d("radius_answers_total", "RADIUS answers sent, by where they came from (backend, spool, duplicate, survival, self).", "service", "kind", "code", "source"),
+		radDrops:    d("radius_drops_total", "RADIUS requests that were not answered, by reason.", "service", "kind", "reason"),
+		radInFlight: d("radius_in_flight", "RADIUS requests received and neither answered nor dropped yet.", "service"),
+		radLatency:  d("radius_latency_seconds", "Time from a RADIUS request to its answer.", "service", "kind"),
+		radLogins:   d("radius_logins_total", "Access-Accepts and Access-Rejects, repeated answers not counted again.", "service", "result"),
+		radSessions: d("radius_sessions", "Sessions that accounting says are open.", "service"),
+
+		spoolRecords: d("spool_records", "Accounting records on disk that no backend has yet.", "service"),
+		spoolBytes:   d("spool_bytes", "Bytes of the accounting records on disk.", "service"),
+		spoolOldest:  d("spool_oldest_seconds", "Age of the oldest accounting record on disk.", "service"),
+
+		backendState:    d("backend_state", "1 for the state that the backend is in.", "pool", "backend", "role", "state"),
+		backendRequests: d("backend_requests_total", "Requests sent to the backend, second attempts included.", "pool", "backend", "role"),
+		backendFailures: d("backend_failures_total", "Requests that the backend did not answer as it should, by reason.", "pool", "backend", "role", "reason"),
+		backendLatency:  d("backend_latency_seconds", "Time from a request to the backend's reply.", "pool", "backend", "role"),
+
+		announced:   d("anycast_announced", "1 while the prefix is announced, demoted or not.", "anycast", "prefix"),
+		neighborUp:  d("bgp_neighbor_up", "1 while the BGP session is established.", "neighbor"),
+		leaseMargin: d("bgp_lease_margin_seconds", "What was left of the speaker's lease when it was last renewed.", "neighbor"),
+		kernelDrops: d("kernel_drops_total", "Datagrams that the kernel dropped because a socket's buffer was full.", "listener"),
+		service:     d("service_state", "1 for the state that the service is in.", "service", "state"),
+		alarm:       d("alarms", "Alarms that stand, by name.", "alarm"),
+
+		reloadSuccess: d("config_last_reload_success", "1 if the last reload of the configuration was applied, 0 if it was refused."),
+		build:         d("build_info", "Always 1; the labels say which program this is.", "version", "commit", "goversion"),
+	}
+	out.all = all
+	return out
+}
+
+// serverDescs are the metrics of the API itself.
+type serverDescs struct {
+	connections, subscribers, refused, panics *prometheus.Desc
+}
+
+func newServerDescs() *serverDescs {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("sereno_admin_"+name, help, labels, nil)
+	}
+	return &serverDescs{
+		connections: d("connections", "Open connections of the API.", "door"),
+		subscribers: d("event_subscribers", "Subscribers of the event stream."),
+		refused:     d("refused_total", "Connections, requests and subscribers of the API that were turned away, by reason.", "reason"),
+		panics:      d("panics_total", "Requests of the API that failed by a fault of ours."),
+	}
+}
+
+// States that sereno_backend_state and sereno_service_state have a series for.
+var (
+	backendStates = []string{StateStarting, StateUp, StateSuspect, StateDown, StateDrained}
+	serviceStates = []string{StateStarting, StateUp, StateDegraded, StateDown, StateDrained}
+)
+
+// NewRegistry is a registry of its own with the node's metrics, those of the Go runtime
+// and those of the process. snapshot is called once for each scrape, and may be called by
+// several at once.
+func NewRegistry(build Build, snapshot func() Snapshot) (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		&collector{d: newDescs(), build: build, snapshot: snapshot},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return registry, nil
+}
+
+// collector turns one Snapshot into metrics for each scrape.
+type collector struct {
+	d        *descs
+	build    Build
+	snapshot func() Snapshot
+}
+
+// Describe sends every metric's name and labels.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.d.all {
+		ch <- d
+	}
+}
+
+// Collect takes a snapshot and sends it.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s, e := c.snapshot(), emitter{ch}
+	for _, m := range s.DNS {
+		c.dns(e, m)
+	}
+	for _, m := range s.RADIUS {
+		c.radius(e, m)
+	}
+	for _, m := range s.Backends {
+		c.backend(e, m)
+	}
+	c.routes(e, s)
+	drops := map[string]uint64{}
+	for _, m := range s.Listeners {
+		drops[m.Listener] += m.KernelDrops
+	}
+	for listener, n := range drops {
+		e.counter(c.d.kernelDrops, n, listener)
+	}
+	for _, m := range s.Services {
+		for _, state := range serviceStates {
+			e.gauge(c.d.service, one(m.State == state), m.Service, state)
+		}
+	}
+	alarms := map[string]int{}
+	for _, name := range s.Alarms {
+		alarms[name]++
+	}
+	for name, n := range alarms {
+		e.gauge(c.d.alarm, float64(n), name)
+	}
+	e.gauge(c.d.reloadSuccess, one(!s.LastReloadFailed))
+	e.gauge(c.d.build, 1, c.build.Version, c.build.Commit, c.build.GoVersion)
+}
+
+func (c *collector) dns(e emitter, m DNSMetrics) {
+	for transport, n := range m.Queries {
+		e.counter(c.d.dnsQueries, n, m.Service, transport)
+	}
+	for a, n := range m.Answers {
+		e.counter(c.d.dnsAnswers, n, m.Service, a.Transport, a.Source, a.Rcode)
+	}
+	for reason, n := range m.Drops {
+		e.counter(c.d.dnsDrops, n, m.Service, reason)
+	}
+	e.gauge(c.d.dnsInFlight, float64(m.InFlight), m.Service)
+	e.gauge(c.d.cacheEntries, float64(m.CacheEntries), m.Service)
+	e.gauge(c.d.cacheBytes, float64(m.CacheBytes), m.Service)
+	e.counter(c.d.cacheHits, m.CacheHits, m.Service)
+	e.counter(c.d.cacheMisses, m.CacheMisses, m.Service)
+	for source, h := range m.Latency {
+		e.histogram(c.d.dnsLatency, h, m.Service, source)
+	}
+}
+
+func (c *collector) radius(e emitter, m RADIUSMetrics) {
+	for kind, n := range m.Requests {
+		e.counter(c.d.radRequests, n, m.Service, kind)
+	}
+	var accepted, rejected uint64
+	for a, n := range m.Answers {
+		e.counter(c.d.radAnswers, n, m.Service, a.Kind, a.Code, a.Source)
+		switch {
+		case a.Kind != "auth" || a.Source == "duplicate":
+		case a.Code == "Access-Accept":
+			accepted += n
+		case a.Code == "Access-Reject":
+			rejected += n
+		}
+	}
+	e.counter(c.d.radLogins, accepted, m.Service, "accepted")
+	e.counter(c.d.radLogins, rejected, m.Service, "rejected")
+	for d, n := range m.Drops {
+		e.counter(c.d.radDrops, n, m.Service, d.Kind, d.Reason)
+	}
+	e.gauge(c.d.radInFlight, float64(m.InFlight), m.Service)
+	e.gauge(c.d.radSessions, float64(m.Sessions), m.Service)
+	for kind, h := range m.Latency {
+		e.histogram(c.d.radLatency, h, m.Service, kind)
+	}
+	if m.Spool != nil {
+		e.gauge(c.d.spoolRecords, float64(m.Spool.Records), m.Service)
+		e.gauge(c.d.spoolBytes, float64(m.Spool.Bytes), m.Service)
+		e.gauge(c.d.spoolOldest, m.Spool.OldestSeconds, m.Service)
+	}
+}
+
+func (c *collector) backend(e emitter, m BackendMetrics) {
+	for _, state := range backendStates {
+		e.gauge(c.d.backendState, one(m.State == state), m.Pool, m.Backend, m.Role, state)
+	}
+	e.counter(c.d.backendRequests, m.Requests, m.Pool, m.Backend, m.Role)
+	for reason, n := range m.Failures {
+		e.counter(c.d.backendFailures, n, m.Pool, m.Backend, m.Role, reason)
+	}
+	e.histogram(c.d.backendLatency, m.Latency, m.Pool, m.Backend, m.Role)
+}
+
+func (c *collector) routes(e emitter, s Snapshot) {
+	for _, m := range s.Anycast {
+		for _, prefix := range m.Prefixes {
+			e.gauge(c.d.announced, one(m.State == StateAnnounced || m.State == StateDemoted), m.Anycast, prefix)
+		}
+	}
+	for _, m := range s.Neighbors {
+		e.gauge(c.d.neighborUp, one(m.Up), m.Neighbor)
+		e.gauge(c.d.leaseMargin, m.LeaseMarginSeconds, m.Neighbor)
+	}
+}
+
+// emitter sends constant metrics. A metric that cannot be made is sent as an invalid one:
+// it costs itself, is reported, and the others are shown.
+type emitter struct{ ch chan<- prometheus.Metric }
+
+func (e emitter) counter(d *prometheus.Desc, n uint64, labels ...string) {
+	e.send(d)(prometheus.NewConstMetric(d, prometheus.CounterValue, float64(n), valid(labels)...))
+}
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.send(d)(prometheus.NewConstMetric(d, prometheus.GaugeValue, v, valid(labels)...))
+}
+
+func (e emitter) histogram(d *prometheus.Desc, h *Histogram, labels ...string) {
+	if h == nil {
+		return
+	}
+	if len(h.Counts) != len(h.Bounds)+1 {
+		e.ch <- prometheus.NewInvalidMetric(d, fmt.Errorf("histogram has %d bounds and %d counts", len(h.Bounds), len(h.Counts)))
+		return
+	}
+	buckets, total := make(map[float64]uint64, len(h.Bounds)), uint64(0)
+	for i, bound := range h.Bounds {
+		total += h.Counts[i]
+		buckets[bound] = total
+	}
+	total += h.Counts[len(h.Bounds)]
+	e.send(d)(prometheus.NewConstHistogram(d, total, h.SumSeconds, buckets, valid(labels)...))
+}
+
+func (e emitter) send(d *prometheus.Desc) func(prometheus.Metric, error) {
+	return func(m prometheus.Metric, err error) {
+		if err != nil {
+			m = prometheus.NewInvalidMetric(d, err)
+		}
+		e.ch <- m
+	}
+}
+
+// valid replaces what is not UTF-8, which no label may contain.
+func valid(labels []string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return labels
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
