@@ -3,8 +3,10 @@ package admin
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Node is the running node as this package sees it. All methods are called from
@@ -87,7 +89,8 @@ func ParseTarget(s string) (Target, error) {
 	kind, rest, _ := strings.Cut(s, "/")
 	parts := strings.Split(rest, "/")
 	t := Target{Kind: TargetKind(kind)}
-	good := len(s) <= maxTarget && parts[len(parts)-1] != ""
+	unprintable := strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+	good := len(s) <= maxTarget && parts[len(parts)-1] != "" && !unprintable
 	switch t.Kind {
 	case TargetNode:
 		good = s == string(TargetNode)
@@ -115,11 +118,11 @@ const (
 
 // quote is s as an error may show it: short, and with everything unprintable escaped.
 func quote(s string) string {
-	const most = 80
+	const most = 300
 	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
+		return strconv.Quote(s[:most]) + "…"
 	}
-	return fmt.Sprintf("%q", s)
+	return strconv.Quote(s)
 }
 
 // MaxDrain is the longest time that a drain may be limited to. A longer one is a slip

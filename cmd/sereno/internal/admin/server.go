@@ -2,6 +2,11 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,8 +18,8 @@ type Options struct {
 	Node     Node
 	Registry *prometheus.Registry // NewRegistry's: what /metrics shows; New adds the API's own
 	Name     string               // of the node: a name under which `listen` may be asked
-	Logger   *zap.Logger
-	Now      func() time.Time // nil: time.Now
+	Logger   *zap.Logger          // nil: silent
+	Now      func() time.Time     // nil: time.Now
 	Doors    Doors
 }
 
@@ -27,22 +32,200 @@ type Doors struct {
 }
 
 // Server serves the API. Its methods are safe for concurrent use.
-type Server struct{}
+type Server struct {
+	node     Node
+	registry *prometheus.Registry
+	name     string
+	log      *zap.Logger
+	now      func() time.Time
+	limits   limits
 
-// New is a Server that is not open yet.
-func New(o Options) (*Server, error) { return &Server{}, nil }
+	token    atomic.Pointer[token]
+	hub      *hub
+	refusals *refusals
+	panics   atomic.Uint64
+	reads    chan struct{} // holds one for each answer that is being made
+	descs    *serverDescs
+
+	mu      sync.Mutex
+	wanted  Doors
+	open    map[string]*door // by kind
+	closed  bool
+	leaving sync.WaitGroup // doors that a reload has closed
+}
+
+// New is a Server that is not open yet. It registers its own metrics with o.Registry.
+func New(o Options) (*Server, error) { return newServer(o, defaultLimits()) }
+
+func newServer(o Options, l limits) (*Server, error) {
+	s := &Server{
+		node: o.Node, registry: o.Registry, name: o.Name, log: o.Logger, now: o.Now, limits: l,
+		hub: newHub(l.subscribers), reads: make(chan struct{}, l.reads), descs: newServerDescs(),
+		wanted: o.Doors, open: map[string]*door{},
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.refusals = newRefusals(s.log, s.now)
+	if err := o.Registry.Register(s); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return s, nil
+}
 
 // Start opens every door; on an error none is open.
-func (s *Server) Start() error { return nil }
+func (s *Server) Start() error { return s.Update(s.wanted) }
 
 // Update opens, closes and keeps doors until they are as d says; on an error nothing has
 // changed. Requests that are being answered at a door that closes are finished. It is the
 // reload of the `admin` section, and its own undo.
-func (s *Server) Update(d Doors) error { return nil }
+func (s *Server) Update(d Doors) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.New("opening the admin API: it is closed")
+	}
+	socket, err := s.replace(doorSocket, d.Socket)
+	if err != nil {
+		return err
+	}
+	listen, err := s.replace(doorListen, d.Listen)
+	if err != nil {
+		if socket != nil && socket != s.open[doorSocket] {
+			s.leave(socket)
+		}
+		return err
+	}
+	s.settle(doorSocket, socket)
+	s.settle(doorListen, listen)
+	s.token.Store(newToken(d.Token))
+	s.wanted = d
+	return nil
+}
 
-// Publish gives an event to the subscribers of /api/v1/events. It never blocks.
-func (s *Server) Publish(e Event) {}
+// replace returns the door that shall be open now: the one that is, a new one, or none.
+func (s *Server) replace(kind, address string) (*door, error) {
+	old := s.open[kind]
+	if address == "" {
+		return nil, nil
+	}
+	if old != nil && old.address == address {
+		return old, nil
+	}
+	d, err := s.openDoor(kind, address)
+	if old == nil || kind != doorListen || !errors.Is(err, syscall.EADDRINUSE) {
+		return d, err
+	}
+	// The new address may overlap with our own old one (127.0.0.1:8053 and :8053): that one
+	// makes room, and comes back if this was not the reason.
+	s.leave(old)
+	delete(s.open, kind)
+	if d, err = s.openDoor(kind, address); err == nil {
+		return d, nil
+	}
+	again, reopenErr := s.openDoor(kind, old.address)
+	if reopenErr == nil {
+		s.open[kind] = again
+	}
+	return nil, errors.Join(err, reopenErr)
+}
+
+// settle makes d the open door of its kind.
+func (s *Server) settle(kind string, d *door) {
+	old := s.open[kind]
+	if old == d {
+		return
+	}
+	delete(s.open, kind)
+	if d != nil {
+		s.open[kind] = d
+		s.log.Info("admin: listening", zap.String("door", kind), zap.String("address", d.listener.Addr().String()))
+	}
+	if old != nil {
+		s.leave(old)
+	}
+}
+
+// leave closes a door while its requests are finished: its listener before leave returns,
+// its connections later.
+func (s *Server) leave(d *door) {
+	_ = d.listener.Close()
+	s.leaving.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), s.limits.close)
+		defer cancel()
+		if err := d.close(ctx); err != nil {
+			s.log.Warn("admin: a closed door had unfinished requests", zap.String("door", d.kind), zap.Error(err))
+		}
+	})
+}
+
+// Publish gives an event to the subscribers of /api/v1/events. It never blocks on them.
+func (s *Server) Publish(e Event) {
+	if err := s.hub.publish(e); err != nil {
+		s.log.Error("admin: an event was lost", zap.Error(err))
+	}
+}
+
+// Addresses are the addresses of the open doors as they are, for where a port was 0: the
+// socket's path and HOST:PORT, "" where none is open.
+func (s *Server) Addresses() (socket, listen string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.open[doorSocket]; d != nil {
+		socket = d.address
+	}
+	if d := s.open[doorListen]; d != nil {
+		listen = d.listener.Addr().String()
+	}
+	return socket, listen
+}
 
 // Close ends the event streams, finishes the requests that are being answered until ctx
-// ends, and closes every door. The socket's file is removed if it is still ours.
-func (s *Server) Close(ctx context.Context) error { return nil }
+// ends, and closes every door. The socket's file is removed if it is still ours. A second
+// Close does nothing.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	doors := s.open
+	s.open, s.closed = map[string]*door{}, true
+	s.mu.Unlock()
+	s.hub.close()
+	errs := make(chan error, len(doors))
+	for _, d := range doors {
+		go func() { errs <- d.close(ctx) }()
+	}
+	var all error
+	for range doors {
+		all = errors.Join(all, <-errs)
+	}
+	s.leaving.Wait()
+	return all
+}
+
+// Describe describes the API's own metrics (prometheus.Collector).
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.descs.connections, s.descs.subscribers, s.descs.refused, s.descs.panics} {
+		ch <- d
+	}
+}
+
+// Collect sends the API's own metrics (prometheus.Collector).
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	e := emitter{ch}
+	s.mu.Lock()
+	open := map[string]int64{}
+	for kind, d := range s.open {
+		open[kind] = d.listener.open.Load()
+	}
+	s.mu.Unlock()
+	for kind, n := range open {
+		e.gauge(s.descs.connections, float64(n), kind)
+	}
+	e.gauge(s.descs.subscribers, float64(s.hub.subscribers()))
+	for _, reason := range refusalReasons() {
+		e.counter(s.descs.refused, s.refusals.total(reason), reason)
+	}
+	e.counter(s.descs.panics, s.panics.Load())
+}
