@@ -1,0 +1,38 @@
+package config
+
+// notYet is the table of keys whose feature this version does not have. Such a
+// key is accepted at its default, and the feature is named in the line `not
+// active in this version: …`. Any other value (or, if the row names values,
+// any of those) is an error. A row is deleted when its feature works; nothing
+// else refers to it.
+var notYet = []missing{
+	{key: "include", feature: "include"},
+	{key: "dns[].tls", feature: "dns tls"},
+	{key: "dns[].https", feature: "dns https"},
+	{key: "dns[].routes", feature: "dns routes"},
+	{key: "dns[].any", feature: "dns any"},
+	{key: "dns[].ecs", values: []string{"pass"}, feature: "dns ecs pass"},
+	{key: "dns[].cookie_secret_file", feature: "dns cookies"},
+	{key: "dns[].cache.max_ttl", feature: "dns cache.max_ttl"},
+	{key: "dns[].cache.min_ttl", feature: "dns cache.min_ttl"},
+	{key: "dns[].cache.failure_ttl", feature: "dns cache.failure_ttl"},
+	{key: "dns[].cache.stale", feature: "dns cache.stale"},
+	{key: "dns[].cache.snapshot", feature: "dns cache.snapshot"},
+	{key: "dns[].rate_limit", feature: "dns rate_limit"},
+	{key: "dns[].dns64", feature: "dns dns64"},
+	{key: "dns[].block", feature: "dns block"},
+	{key: "radius[].coa", feature: "radius coa"},
+	{key: "radius[].coa_source", feature: "radius coa"},
+	{key: "radius[].clients[].coa_port", feature: "radius coa"},
+	{key: "radius[].routes", feature: "radius routes"},
+	{key: "radius[].clients[].message_authenticator", values: []string{"require"}, feature: "radius message_authenticator auto and require"},
+	{key: "pools[].backends[].message_authenticator", values: []string{"require"}, feature: "radius message_authenticator auto and require"},
+	{key: "radius[].accounting.spool", feature: "radius spool"},
+	{key: "radius[].accounting.spool_max", feature: "radius spool"},
+	{key: "radius[].accounting.ack", feature: "radius spool"},
+	{key: "radius[].accounting.coalesce_interim", feature: "radius spool"},
+	{key: "radius[].survival", feature: "radius survival"},
+	{key: "anycast[].when_down", values: []string{"hand-over"}, feature: "anycast hand-over"},
+	{key: "anycast[].assign", feature: "anycast assign"},
+	{key: "availability", feature: "availability"},
+}

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// warner is what a section's own package offers where it has something to warn of.
+type (
+	warner interface {
+		Warnings(report func(key, message string))
+	}
+	protocolWarner interface {
+		Warnings(protocol string, report func(key, message string))
+	}
+)
+
+// warning notes what works but hurts. Where there is an error, it is enough.
+func (k *checker) warning(path, message string) {
+	if k.said[path] || k.decoder.known(path) {
+		return
+	}
+	k.report.Warnings = append(k.report.Warnings, Problem{k.decoder.where(path, k.root), path, message, true})
+}
+
+// warn collects the warnings: the sections' own, and those that need more than one.
+func (k *checker) warn() {
+	c := k.config
+	if len(c.DNS)+len(c.RADIUS) == 0 {
+		k.report.Warnings = append(k.report.Warnings, Problem{k.root, "", "no service: neither `dns` nor `radius` has an item, so nothing would be answered", true})
+	}
+	used := k.usedPools()
+	for i := range c.Pools {
+		p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
+		k.sectionWarnings(path, p.Protocol, &p.Config)
+		k.sectionWarnings(path+".health", p.Protocol, &p.Health)
+		k.poolWarnings(p, path)
+		if p.Name != "" && !used[p.Name] {
+			k.warning(path, fmt.Sprintf("no service uses pool %q", p.Name))
+		}
+		if p.Protocol == "radius" {
+			for j := range p.Backends {
+				k.sectionWarnings(fmt.Sprintf("%s.backends[%d]", path, j), p.Protocol, &p.Backends[j].RADIUS)
+			}
+		}
+	}
+	for i := range c.DNS {
+		k.sectionWarnings(fmt.Sprintf("dns[%d]", i), "", &c.DNS[i])
+	}
+	for i := range c.RADIUS {
+		k.sectionWarnings(fmt.Sprintf("radius[%d]", i), "", &c.RADIUS[i])
+		for j := range c.RADIUS[i].Clients {
+			k.sectionWarnings(fmt.Sprintf("radius[%d].clients[%d]", i, j), "", &c.RADIUS[i].Clients[j])
+		}
+		k.coaSourceWarning(i)
+	}
+	k.sectionWarnings("bgp", "", &c.BGP)
+	for i := range c.Anycast {
+		k.sectionWarnings(fmt.Sprintf("anycast[%d]", i), "", &c.Anycast[i])
+		k.withdrawWarning(i)
+	}
+}
+
+func (k *checker) sectionWarnings(path, protocol string, section any) {
+	report := func(key, message string) { k.warning(join(path, key), message) }
+	switch s := section.(type) {
+	case warner:
+		s.Warnings(report)
+	case protocolWarner:
+		s.Warnings(protocol, report)
+	}
+}
+
+func (k *checker) usedPools() map[string]bool {
+	used := map[string]bool{}
+	for _, s := range k.config.DNS {
+		used[s.Pool] = true
+		for _, r := range s.Routes {
+			used[r.Pool] = true
+		}
+	}
+	for _, s := range k.config.RADIUS {
+		used[s.Pool] = true
+		for _, r := range s.Routes {
+			used[r.Pool] = true
+		}
+	}
+	return used
+}
+
+// poolWarnings warns of pools without anybody to spare and of timeouts that
+// FreeRADIUS's reject_delay of 1 s would exceed.
+func (k *checker) poolWarnings(p *Pool, path string) {
+	for _, role := range p.roles() {
+		if n := len(p.inRole(role)); n == 1 {
+			name := map[string]string{"dns": "", "auth": " for authentication", "acct": " for accounting"}[role]
+			k.warning(path+".backends", fmt.Sprintf("one backend only%s: nothing stands in for it", name))
+		}
+	}
+	if p.Protocol != "radius" {
+		return
+	}
+	for _, t := range []struct {
+		key   string
+		value time.Duration
+	}{{"attempt_timeout", p.AttemptTimeout}, {"timeout", p.Timeout}, {"health.timeout", p.Health.Timeout}} {
+		if t.value > 0 && t.value <= time.Second {
+			k.warning(path+"."+t.key, fmt.Sprintf("%s is not longer than the second by which FreeRADIUS delays a reject (reject_delay); write 1500ms or more", durationText(int64(t.value))))
+		}
+	}
+}
+
+// coaSourceWarning warns of a CoA source inside an anycast prefix: the NAS's
+// answer may reach another site.
+func (k *checker) coaSourceWarning(i int) {
+	source, err := netip.ParseAddr(k.config.RADIUS[i].CoASource)
+	if err != nil {
+		return
+	}
+	for _, a := range k.config.Anycast {
+		if j := slices.IndexFunc(a.Prefixes, func(p netip.Prefix) bool { return p.Contains(source) }); j >= 0 {
+			k.warning(fmt.Sprintf("radius[%d].coa_source", i),
+				fmt.Sprintf("%s is inside the anycast prefix %s: a NAS's answer may reach another site; use an address of this node", source, a.Prefixes[j]))
+		}
+	}
+}
+
+// withdrawWarning warns of services whose ways of answering without a backend
+// end with the route.
+func (k *checker) withdrawWarning(i int) {
+	a := &k.config.Anycast[i]
+	if a.WhenDown != "withdraw" {
+		return
+	}
+	var on []string
+	add := func(is bool, key, what string) {
+		later := slices.ContainsFunc(notYet, func(m missing) bool { return matches(key, m.key) })
+		if is && !later && !slices.Contains(on, what) {
+			on = append(on, what)
+		}
+	}
+	for _, s := range k.config.DNS {
+		if slices.Contains(a.Requires, s.Name) {
+			add(s.Cache.Enabled && s.Cache.Stale.For > 0, "dns[].cache.stale.for", "stale answers")
+		}
+	}
+	for _, s := range k.config.RADIUS {
+		if slices.Contains(a.Requires, s.Name) {
+			add(s.Accounting.Spool && len(s.Acct) > 0, "radius[].accounting.spool", "the spool")
+			add(s.Survival.Mode != "off", "radius[].survival.mode", "survival")
+		}
+	}
+	if len(on) > 0 {
+		k.warning(fmt.Sprintf("anycast[%d].when_down", i),
+			fmt.Sprintf("withdraw takes the route away when the backends are down, and with it the use of %s; demote or hand-over keeps it", sentence(on)))
+	}
+}
+
+// sentence joins words: "a", "a and b", "a, b and c".
+func sentence(words []string) string {
+	out := ""
+	for i, w := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1:
+			out += " and "
+		default:
+			out += ", "
+		}
+		out += w
+	}
+	return out
+}
