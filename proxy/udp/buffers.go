@@ -1,0 +1,23 @@
+package udp
+
+import (
+	"fmt"
+	"strings"
+)
+
+// noteBuffers keeps what was read back and says what is missing.
+func (c *Conn) noteBuffers(recv, sent int, want ListenConfig) {
+	c.recv, c.sent = recv, sent
+	var short []string
+	if recv < want.RecvBuffer {
+		short = append(short, shortBuffer("receive", recv, want.RecvBuffer, "net.core.rmem_max"))
+	}
+	if sent < want.SendBuffer {
+		short = append(short, shortBuffer("send", sent, want.SendBuffer, "net.core.wmem_max"))
+	}
+	c.warning = strings.Join(short, "; ")
+}
+
+func shortBuffer(which string, got, want int, sysctl string) string {
+	return fmt.Sprintf("the %s buffer is %d bytes instead of %d: set sysctl %s to %d or more", which, got, want, sysctl, want)
+}
