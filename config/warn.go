@@ -37,7 +37,7 @@ func (k *checker) warn() {
 		k.sectionWarnings(path, p.Protocol, &p.Config)
 		k.sectionWarnings(path+".health", p.Protocol, &p.Health)
 		k.poolWarnings(p, path)
-		if p.Name != "" && !used[p.Name] {
+		if p.Name != "" && !used[p.Name] && len(k.report.Errors) == 0 {
 			k.warning(path, fmt.Sprintf("no service uses pool %q", p.Name))
 		}
 		if p.Protocol == "radius" {

@@ -63,7 +63,7 @@ func durationText(ns int64) string {
 	switch {
 	case ns == 0:
 		return "0s"
-	case ns%day == 0:
+	case ns >= 2*day && ns%day == 0:
 		return fmt.Sprintf("%dd", ns/day)
 	case ns < int64(10*time.Second) && ns%int64(time.Second) != 0 && ns%int64(time.Millisecond) == 0:
 		return fmt.Sprintf("%dms", ns/int64(time.Millisecond))
