@@ -12,6 +12,9 @@ var (
 	ErrBadArgument = errors.New("bad argument")
 	// ErrNotFound is a thing that does not exist: 404.
 	ErrNotFound = errors.New("not found")
+
+	// errBusy is a read that waited too long behind others: 503.
+	errBusy = errors.New("too many requests at once")
 )
 
 // RefusedError is a change that the node could make and did not, because it would do
@@ -48,6 +51,8 @@ func codeOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, ErrBadArgument):
 		return http.StatusBadRequest
+	case errors.Is(err, errBusy):
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }

@@ -126,7 +126,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	if e.change {
 		body, err = s.change(w, r, e, arguments)
 	} else {
-		s.bounded(r, func() { body, err = e.answer(r.Context(), arguments) })
+		if !s.bounded(r, func() { body, err = e.answer(r.Context(), arguments) }) {
+			err = errBusy
+		}
 	}
 	if err != nil {
 		writeJSON(w, codeOf(err), bodyOf(err))
@@ -139,13 +141,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, e *endpoint) {
 	writeJSON(w, http.StatusOK, body)
 }
 
-// bounded runs read while few others do. A client that goes away stops waiting.
-func (s *Server) bounded(r *http.Request, read func()) {
+// bounded runs read while few others do. It returns false if it did not, because the client
+// went away or its time was over first.
+func (s *Server) bounded(r *http.Request, read func()) bool {
 	select {
 	case s.reads <- struct{}{}:
 		defer func() { <-s.reads }()
 		read()
+		return true
 	case <-r.Context().Done():
+		return false
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Node is the running node as this package sees it. All methods are called from
@@ -89,7 +90,7 @@ func ParseTarget(s string) (Target, error) {
 	kind, rest, _ := strings.Cut(s, "/")
 	parts := strings.Split(rest, "/")
 	t := Target{Kind: TargetKind(kind)}
-	unprintable := strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+	unprintable := !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 	good := len(s) <= maxTarget && parts[len(parts)-1] != "" && !unprintable
 	switch t.Kind {
 	case TargetNode:

@@ -46,7 +46,10 @@ func (s *Server) metrics() http.HandlerFunc {
 	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		page := &bufferedPage{header: w.Header(), code: http.StatusOK}
-		s.bounded(r, func() { inner.ServeHTTP(page, r) })
+		if !s.bounded(r, func() { inner.ServeHTTP(page, r) }) {
+			writeError(w, codeOf(errBusy), errBusy)
+			return
+		}
 		w.WriteHeader(page.code)
 		_, _ = w.Write(page.body.Bytes())
 	}

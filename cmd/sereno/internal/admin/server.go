@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -116,7 +117,7 @@ func (s *Server) replace(kind, address string) (*door, error) {
 		return old, nil
 	}
 	d, err := s.openDoor(kind, address)
-	if old == nil || kind != doorListen || !errors.Is(err, syscall.EADDRINUSE) {
+	if old == nil || kind != doorListen || !errors.Is(err, syscall.EADDRINUSE) || !samePort(address, old.listener.Addr().String()) {
 		return d, err
 	}
 	// The new address may overlap with our own old one (127.0.0.1:8053 and :8053): that one
@@ -131,6 +132,12 @@ func (s *Server) replace(kind, address string) (*door, error) {
 		s.open[kind] = again
 	}
 	return nil, errors.Join(err, reopenErr)
+}
+
+func samePort(a, b string) bool {
+	_, portA, _ := net.SplitHostPort(a)
+	_, portB, _ := net.SplitHostPort(b)
+	return portA == portB
 }
 
 // settle makes d the open door of its kind.

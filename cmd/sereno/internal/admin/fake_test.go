@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+func isBadArgument(err error) bool { return errors.Is(err, ErrBadArgument) }
+
+// fakeNode is a node of memory alone. It fails the test if it is asked for what the
+// server must have refused.
+type fakeNode struct {
+	t      *testing.T
+	status Status
+
+	mu      sync.Mutex
+	reasons []string
+	err     error         // what the next changes return
+	hold    chan struct{} // not nil: Drain waits for it
+	entered chan struct{} // told when Drain waits
+	calls   []string
+}
+
+func (n *fakeNode) Status() Status { return n.status }
+
+func (n *fakeNode) Ready() (bool, []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.reasons) == 0, n.reasons
+}
+
+func (n *fakeNode) Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drain, error) {
+	if target == (Target{}) || d < 0 || d > MaxDrain {
+		n.t.Errorf("the node was asked to drain %v for %v", target, d)
+	}
+	if n.hold != nil {
+		n.entered <- struct{}{}
+		<-n.hold
+		if ctx.Err() != nil {
+			n.t.Errorf("the change was given up: %v", ctx.Err())
+		}
+	}
+	drain := Drain{Target: target.String(), Since: At(time.Unix(1, 0))}
+	if d > 0 {
+		drain.Until = At(time.Unix(1, 0).Add(d))
+	}
+	return drain, n.note("drain %s %v %v", target, d, force)
+}
+
+func (n *fakeNode) Undrain(_ context.Context, target Target) error {
+	return n.note("undrain %s", target)
+}
+
+func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (Changes, error) {
+	return Changes{Hash: "abc", Changes: []Change{{"changed", "dns[0].udp_size", "1232 → 1400"}}}, n.note("reload %v", allowEmpty)
+}
+
+func (n *fakeNode) note(format string, v ...any) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.calls = append(n.calls, fmt.Sprintf(format, v...))
+	return n.err
+}
+
+func (n *fakeNode) taken() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	calls := n.calls
+	n.calls = nil
+	return calls
+}
+
+const testToken = "correct horse battery staple"
+
+// testServer is a server with both doors open.
+type testServer struct {
+	*Server
+	node           *fakeNode
+	socket, listen string
+	overSocket     *http.Client
+	overListen     *http.Client
+}
+
+func startServer(t *testing.T, change func(*Options, *limits)) *testServer {
+	t.Helper()
+	node := &fakeNode{t: t, status: contractStatus(t), entered: make(chan struct{})}
+	registry, err := NewRegistry(Build{"0.1.0", "abc", "2026-11-23", "go1.26.0"}, func() Snapshot { return Snapshot{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Node: node, Registry: registry, Name: "garibaldi-1", Doors: Doors{
+		Socket: filepath.Join(t.TempDir(), "admin.sock"), Listen: "127.0.0.1:0", Token: testToken,
+	}}
+	l := defaultLimits()
+	if change != nil {
+		change(&o, &l)
+	}
+	s, err := newServer(o, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	ts := &testServer{Server: s, node: node}
+	ts.socket, ts.listen = s.Addresses()
+	ts.overSocket = client(t, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", ts.socket)
+	})
+	ts.overListen = client(t, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", ts.listen)
+	})
+	return ts
+}
+
+func client(t *testing.T, dial func(context.Context) (net.Conn, error)) *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+// ask sends a request and returns code and body. Headers are "Name: value"; Host too.
+func ask(t *testing.T, c *http.Client, method, url string, headers ...[2]string) (int, string, http.Header) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		if h[0] == "Host" {
+			r.Host = h[1]
+		}
+		r.Header.Set(h[0], h[1])
+	}
+	answer, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body), answer.Header
+}
+
+func (s *testServer) url(path string) string { return "http://" + s.listen + path }
+
+func bearer(token string) [2]string { return [2]string{"Authorization", "Bearer " + token} }
