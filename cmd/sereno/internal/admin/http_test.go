@@ -65,7 +65,7 @@ func TestO22ChangesReachTheNode(t *testing.T) {
 		{"drain?target=service%2Fr%C3%A9seau&force=false", "drain service/réseau 0s false", `"target": "service/réseau"`},
 		{"undrain?target=anycast/dns-vip", "undrain anycast/dns-vip", `"target": "anycast/dns-vip"`},
 		{"reload", "reload false", `"key": "dns[0].udp_size"`},
-		{"reload?allow_empty=true", "reload true", `"restart": []`},
+		{"reload?allow_empty=true", "reload true", `"routes": []`},
 	} {
 		for name, c := range map[string]*http.Client{"socket": s.overSocket, "listen": s.overListen} {
 			code, body, _ := ask(t, c, "POST", s.url("/api/v1/"+test.query), bearer(testToken))

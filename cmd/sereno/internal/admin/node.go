@@ -38,16 +38,20 @@ type Node interface {
 type Changes struct {
 	Hash     string       `json:"hash"`     // of the configuration that runs now
 	Changes  List[Change] `json:"changes"`  // in the order of the file; empty: the file says what runs already
-	Routes   List[Change] `json:"routes"`   // prefixes announced or withdrawn because of it
-	Restart  List[string] `json:"restart"`  // keys that changed and take effect at the next start only
+	Routes   List[Change] `json:"routes"`   // prefixes whose route changes because of it
 	Warnings List[string] `json:"warnings"` // of the configuration
 }
 
-// Change is one difference. Text never contains a secret.
+// Change is one difference, in the configuration or in the routes. It never contains a
+// secret: Old and New are empty where the value is one, and where something was added,
+// removed or reordered as a whole.
 type Change struct {
-	Action string `json:"action"` // added, removed, changed
-	Key    string `json:"key"`    // path in the configuration, or the prefix
-	Text   string `json:"text"`   // what it was and what it is, in words; may be empty
+	Kind    string `json:"kind"` // changed, added, removed, reordered
+	Key     string `json:"key"`  // pools[0].backends[1].weight, or the prefix
+	Name    string `json:"name"` // pools[resolvers].backends[tempesta].weight, or the prefix
+	Old     string `json:"old"`
+	New     string `json:"new"`
+	Restart bool   `json:"restart"` // takes effect at the next start only
 }
 
 // TargetKind is what a drain takes out of use.
