@@ -1,0 +1,115 @@
+package pool
+
+import (
+	"time"
+
+	"sereno/health"
+)
+
+// The tiers of Pick, best first. Drained backends are in none (A05).
+const (
+	tierUp     = iota
+	tierBackup // hot spares that are up
+	tierSuspect
+	tierDown
+	tierCount
+	firstNotUp = tierSuspect
+)
+
+// snapshot is what Pick needs to know, at one moment. It is never changed.
+type snapshot struct {
+	policy policy
+	all    []*Backend
+	tiers  [tierCount]tier
+	anyUp  bool
+}
+
+// entry is one backend in a tier.
+type entry struct {
+	*Backend
+	weight int64  // as configured
+	seed   uint64 // of rendezvous hashing
+	// admit is the share of a slow start in 1/2^32 of the tier's largest; full is
+	// no slow start.
+	admit uint64
+	// scaled is weight × share: what random and hash go by.
+	scaled float64
+}
+
+const full = 1 << 32
+
+// tier is the backends of one rank, with what its pool's policy needs.
+type tier struct {
+	entries    []entry
+	slow       bool         // one of them is in a slow start
+	alias      alias        // random, least-outstanding
+	sequence   []uint16     // round-robin
+	rendezvous *winnerTable // hash, with many backends
+}
+
+func newSnapshot(cfg *Config, members []*member, now time.Time) *snapshot {
+	s := &snapshot{all: make([]*Backend, len(members))}
+	s.policy, _ = parsePolicy(cfg.Balance) // Update has looked at it
+	for i, m := range members {
+		b := m.backend
+		s.all[i] = b
+		rank, ok := rankOf(m.health.State(), m.backup)
+		if !ok {
+			continue
+		}
+		share := 1.0
+		if rank <= tierBackup {
+			share = m.health.Share(now)
+		}
+		w := b.weight.Load()
+		t := &s.tiers[rank]
+		t.entries = append(t.entries, entry{Backend: b, weight: w, scaled: float64(w) * share, seed: seedOf(cfg.Name, b.name)})
+	}
+	s.anyUp = len(s.tiers[tierUp].entries)+len(s.tiers[tierBackup].entries) > 0
+	for i := range s.tiers {
+		s.tiers[i].prepare(s.policy)
+	}
+	return s
+}
+
+// rankOf is the tier of a backend; false: none.
+func rankOf(s health.State, backup bool) (int, bool) {
+	switch s {
+	case health.Up:
+		if backup {
+			return tierBackup, true
+		}
+		return tierUp, true
+	case health.Suspect, health.Starting:
+		return tierSuspect, true
+	case health.Down:
+		return tierDown, true
+	}
+	return 0, false
+}
+
+// prepare works out what picks would otherwise work out each time.
+func (t *tier) prepare(p policy) {
+	most := 0.0
+	for i := range t.entries {
+		e := &t.entries[i]
+		most = max(most, e.scaled/float64(e.weight))
+	}
+	for i := range t.entries {
+		e := &t.entries[i]
+		// Relative to the largest share, so that a tier in which all come back at
+		// once still serves everything.
+		e.admit = uint64(e.scaled / float64(e.weight) / most * full)
+		t.slow = t.slow || e.admit < full
+	}
+	switch p {
+	case random, leastOutstanding:
+		t.alias = newAlias(t.entries)
+	case roundRobin:
+		t.sequence = newSequence(t.entries)
+	case hashed:
+		if len(t.entries) > scanBelow {
+			t.rendezvous = new(winnerTable)
+		}
+	}
+}
