@@ -104,14 +104,7 @@ func (k *checker) listeners() {
 			if a.addr.Port() != b.addr.Port() || b.addr.Port() == 0 || !(a.udp && b.udp || a.tcp && b.tcp) {
 				continue
 			}
-			switch {
-			case a.addr == b.addr:
-				k.fail(b.path, fmt.Sprintf("%s is taken by %s", b.addr, a.path))
-			case covers(a.addr.Addr(), b.addr.Addr()):
-				k.fail(b.path, fmt.Sprintf("%s is taken by %s, which listens on every address (%s)", b.addr, a.path, a.addr))
-			case covers(b.addr.Addr(), a.addr.Addr()):
-				k.fail(b.path, fmt.Sprintf("%s is every address, and %s listens on %s already", b.addr, a.path, a.addr))
-			}
+			k.collision(a, b)
 		}
 	}
 	for i := range k.config.Pools {
@@ -124,6 +117,22 @@ func (k *checker) listeners() {
 				}
 			}
 		}
+	}
+}
+
+// collision reports two listeners on one address, at the later one that is
+// written down: a default is not what the author has to change.
+func (k *checker) collision(a, b listener) {
+	if !k.decoder.given(b.path) && k.decoder.given(a.path) {
+		a, b = b, a
+	}
+	switch {
+	case a.addr == b.addr:
+		k.fail(b.path, fmt.Sprintf("%s is taken by %s", b.addr, a.path))
+	case covers(a.addr.Addr(), b.addr.Addr()):
+		k.fail(b.path, fmt.Sprintf("%s is taken by %s, which listens on every address (%s)", b.addr, a.path, a.addr))
+	case covers(b.addr.Addr(), a.addr.Addr()):
+		k.fail(b.path, fmt.Sprintf("%s is every address, and %s listens on %s already", b.addr, a.path, a.addr))
 	}
 }
 

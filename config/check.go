@@ -11,7 +11,8 @@ type checker struct {
 	root     Position
 	said     map[string]bool
 	doubts   map[string]bool // answers of doubtful
-	inactive []string
+	notYet   []missing
+	inactive []string // features of notYet that the configuration would have
 }
 
 // validator is what each section's own package offers; that of a pool and of
@@ -107,13 +108,21 @@ func (k *checker) services() []named {
 	return out
 }
 
+// poolNames lists the pools.
+func (k *checker) poolNames() []named {
+	var out []named
+	for i, p := range k.config.Pools {
+		out = append(out, named{fmt.Sprintf("pools[%d]", i), p.Name})
+	}
+	return out
+}
+
 // names checks that everything that is referred to by name has one of its own.
 func (k *checker) names() {
 	c := k.config
-	var pools, neighbors, anycast []named
+	var neighbors, anycast []named
 	for i, p := range c.Pools {
 		path := fmt.Sprintf("pools[%d]", i)
-		pools = append(pools, named{path, p.Name})
 		var backends []named
 		for j, b := range p.Backends {
 			backends = append(backends, named{fmt.Sprintf("%s.backends[%d]", path, j), b.Name})
@@ -126,7 +135,7 @@ func (k *checker) names() {
 	for i, a := range c.Anycast {
 		anycast = append(anycast, named{fmt.Sprintf("anycast[%d]", i), a.Name})
 	}
-	k.unique(pools, "a pool needs a name")
+	k.unique(k.poolNames(), "a pool needs a name")
 	k.unique(k.services(), "a service needs a name")
 	k.unique(neighbors, "a neighbor needs a name")
 	k.unique(anycast, "an anycast entry needs a name")

@@ -39,14 +39,12 @@ func newDecoder(report complain) *decoder {
 
 // decode reads n into v. A null leaves v as it is, if that cannot be misread.
 func (d *decoder) decode(n *node, v reflect.Value, f field, at place) {
-	d.values[at.path] = n.pos
 	if d.visited++; d.visited > maxExpanded {
-		if d.visited == maxExpanded+1 {
-			d.report(n.pos, at.path, "aliases expand to too many values")
-		}
-		return
+		return // load says so, once
 	}
+	d.values[at.path] = n.pos
 	switch {
+	case n.broken:
 	case isSection(f.typ):
 		d.section(n, v, at)
 	case f.typ.Kind() == reflect.Slice && !reflect.PointerTo(f.typ).Implements(textType):
@@ -98,6 +96,9 @@ func (d *decoder) list(n *node, v reflect.Value, f field, at place) {
 		items = []*node{n}
 	case n.kind == scalar && !f.secret && len(n.text) < 80:
 		d.report(n.pos, at.path, fmt.Sprintf("must be a list; write [%s]", flowText(n)))
+		return
+	case n.kind != sequence && f.scalar:
+		d.report(n.pos, at.path, fmt.Sprintf("must be %s or a list, not %s", typeName(elem.typ), n.what()))
 		return
 	case n.kind != sequence:
 		d.report(n.pos, at.path, fmt.Sprintf("must be a list, not %s", n.what()))
@@ -167,6 +168,10 @@ func indexOf(fields []field, name string) int {
 // what was meant.
 func (d *decoder) unknown(e entry, fields []field, at place) {
 	path := join(at.path, showKey(e.key))
+	if len(d.bad) > maxProblems {
+		d.report(e.pos, path, "unknown key")
+		return
+	}
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
@@ -225,7 +230,7 @@ func sharedSteps(a, b string) int {
 func nearest(word string, known []string) string {
 	plain := strings.NewReplacer("-", "", "_", "", " ", "", ".", "")
 	fold := func(s string) string { return plain.Replace(strings.ToLower(s)) }
-	best, limit := "", max(1, len(word)/3)+1
+	best, limit := "", min(len(word)/3, 4)+1
 	for _, k := range known {
 		if fold(k) == fold(word) {
 			return k

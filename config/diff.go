@@ -45,15 +45,15 @@ func (c Change) String() string {
 // order of the keys. Items of lists are matched by name, so that an item moved
 // or put in front of others is not a change of all that follow. Values of
 // secrets are never in it, but a secret that changed, also inside its file, is.
-func Diff(old, new *Config) []Change {
+func Diff(running, next *Config) []Change {
 	d := differ{}
-	d.section(reflect.ValueOf(old).Elem(), reflect.ValueOf(new).Elem(), place{}, place{})
-	if old.AdminToken != new.AdminToken && old.Admin.TokenFile == new.Admin.TokenFile {
+	d.section(reflect.ValueOf(running).Elem(), reflect.ValueOf(next).Elem(), place{}, place{})
+	if running.AdminToken != next.AdminToken && running.Admin.TokenFile == next.Admin.TokenFile {
 		d.add(place{"admin.token_file", "admin.token_file", "admin.token_file"}, Changed, "", "")
 	}
-	for i, n := range new.BGP.Neighbors {
-		j := slices.IndexFunc(old.BGP.Neighbors, func(o bgp.NeighborConfig) bool { return o.Name == n.Name })
-		if j < 0 || old.BGP.Neighbors[j].PasswordFile != n.PasswordFile || old.NeighborPasswords[n.Name] == new.NeighborPasswords[n.Name] {
+	for i, n := range next.BGP.Neighbors {
+		j := slices.IndexFunc(running.BGP.Neighbors, func(o bgp.NeighborConfig) bool { return o.Name == n.Name })
+		if j < 0 || running.BGP.Neighbors[j].PasswordFile != n.PasswordFile || running.NeighborPasswords[n.Name] == next.NeighborPasswords[n.Name] {
 			continue
 		}
 		d.add(place{"bgp", "bgp", "bgp"}.key("neighbors").item(i, n.Name).key("password_file"), Changed, "", "")
@@ -74,14 +74,14 @@ func NeedsRestart(changes []Change) []Change {
 
 type differ struct{ changes []Change }
 
-func (d *differ) add(at place, kind ChangeKind, old, new string) {
-	d.changes = append(d.changes, Change{at.path, at.names, kind, old, new, !isLive(at.pattern)})
+func (d *differ) add(at place, kind ChangeKind, was, is string) {
+	d.changes = append(d.changes, Change{at.path, at.names, kind, was, is, !isLive(at.pattern)})
 }
 
 // section compares two sections of one type; was and is are their places.
-func (d *differ) section(old, new reflect.Value, was, is place) {
-	for _, f := range fieldsOf(new.Type()) {
-		a, b := old.FieldByIndex(f.index), new.FieldByIndex(f.index)
+func (d *differ) section(last, next reflect.Value, was, is place) {
+	for _, f := range fieldsOf(next.Type()) {
+		a, b := last.FieldByIndex(f.index), next.FieldByIndex(f.index)
 		from, to := was.key(f.name), is.key(f.name)
 		switch {
 		case isSection(f.typ):
@@ -91,8 +91,8 @@ func (d *differ) section(old, new reflect.Value, was, is place) {
 		case equal(a, b):
 		case f.secret:
 			// A secret that came from a file is the file's change.
-			if file := textField(new, f.name+"_file"); file != "" {
-				if file == textField(old, f.name+"_file") {
+			if file := textField(next, f.name+"_file"); file != "" {
+				if file == textField(last, f.name+"_file") {
 					d.add(is.key(f.name+"_file"), Changed, "", "")
 				}
 				continue
@@ -105,24 +105,29 @@ func (d *differ) section(old, new reflect.Value, was, is place) {
 }
 
 // list compares two lists of sections.
-func (d *differ) list(old, new reflect.Value, was, is place) {
-	before := identities(old)
-	after := identities(new)
+func (d *differ) list(last, next reflect.Value, was, is place) {
+	before, after := identities(last), identities(next)
+	remains := make(map[string]bool, len(after))
+	for _, id := range after {
+		remains[id] = true
+	}
+	index := make(map[string]int, len(before))
 	for i, id := range before {
-		if !slices.Contains(after, id) {
-			d.add(was.item(i, nameOf(old.Index(i))), Removed, "", "")
+		index[id] = i
+		if !remains[id] {
+			d.add(was.item(i, nameOf(last.Index(i))), Removed, "", "")
 		}
 	}
 	var order []int
 	for i, id := range after {
-		to := is.item(i, nameOf(new.Index(i)))
-		j := slices.Index(before, id)
-		if j < 0 {
+		to := is.item(i, nameOf(next.Index(i)))
+		j, ok := index[id]
+		if !ok {
 			d.add(to, Added, "", "")
 			continue
 		}
 		order = append(order, j)
-		d.section(old.Index(j), new.Index(i), was.item(j, nameOf(old.Index(j))), to)
+		d.section(last.Index(j), next.Index(i), was.item(j, nameOf(last.Index(j))), to)
 	}
 	if !slices.IsSorted(order) {
 		d.add(is, Reordered, "", "")

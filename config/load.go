@@ -28,6 +28,7 @@ type loader struct {
 	read    func(path string) ([]byte, error)
 	glob    func(pattern string) ([]string, error)
 	hash    []byte
+	notYet  []missing
 }
 
 // Load reads and checks a configuration with everything it includes. It opens
@@ -51,7 +52,7 @@ func Parse(name string, data []byte, o Options) (*Config, *Report) {
 }
 
 func newLoader(o Options) *loader {
-	l := &loader{options: o, report: &Report{}, read: readBounded, glob: filepath.Glob}
+	l := &loader{options: o, report: &Report{}, read: readBounded, glob: filepath.Glob, notYet: notYet}
 	l.decoder = newDecoder(l.fail)
 	return l
 }
@@ -84,10 +85,17 @@ func (l *loader) load(name string, data []byte) (*Config, *Report) {
 	c := Default()
 	c.Path = name
 	l.decoder.decode(root, reflect.ValueOf(&c).Elem(), field{typ: reflect.TypeFor[Config]()}, place{})
+	if root.kind != mapping {
+		return nil, l.report
+	}
+	if l.decoder.visited > maxExpanded {
+		l.fail(Position{File: name, Line: 1, Column: 1}, "", fmt.Sprintf("the aliases (*) stand for more than %d values", maxExpanded))
+		return nil, l.report
+	}
 	if c.Node.Name == "" && !l.decoder.given("node.name") {
 		c.Node.Name = l.hostName()
 	}
-	k := checker{config: &c, decoder: l.decoder, report: l.report, root: root.pos}
+	k := checker{config: &c, decoder: l.decoder, report: l.report, root: root.pos, notYet: l.notYet}
 	k.check()
 	l.files(&c, &k)
 	k.warn()

@@ -17,11 +17,11 @@ type missing struct {
 // features that stand there at their defaults.
 func (k *checker) later() {
 	k.config.visit(func(l leaf) bool {
-		i := slices.IndexFunc(notYet, func(m missing) bool { return matches(l.pattern, m.key) })
+		i := slices.IndexFunc(k.notYet, func(m missing) bool { return matches(l.pattern, m.key) })
 		if i < 0 {
 			return true
 		}
-		row := notYet[i]
+		row := k.notYet[i]
 		if !slices.Contains(k.inactive, row.feature) && k.concerns(l) {
 			k.inactive = append(k.inactive, row.feature)
 		}

@@ -76,6 +76,10 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// maxProblems bounds what is told of one load; a file with more is not a
+// configuration with mistakes but something else.
+const maxProblems = 1000
+
 // sort puts the problems in order of file and line. Equal ones are said once.
 func (r *Report) sort() {
 	rank := make(map[string]int, len(r.files))
@@ -87,6 +91,11 @@ func (r *Report) sort() {
 			return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 		})
 		*list = slices.Compact(*list)
+		if more := len(*list) - maxProblems; more > 0 {
+			last := (*list)[maxProblems]
+			last.Key, last.Message = "", fmt.Sprintf("%d more from here on are not shown", more)
+			*list = append((*list)[:maxProblems], last)
+		}
 	}
 }
 

@@ -159,9 +159,14 @@ func (k *checker) doubtful(list string) bool {
 		return answer
 	}
 	for p := range k.decoder.bad {
-		if p == list || parent(p) == list || strings.HasSuffix(p, ".name") && parent(parent(p)) == list {
+		if p == list || parent(p) == list {
 			answer = true
-			break
+		}
+	}
+	// Also a name that is not there, or misspelt.
+	for _, n := range append(k.services(), k.poolNames()...) {
+		if n.name == "" && parent(n.path) == list {
+			answer = true
 		}
 	}
 	k.doubts[list] = answer

@@ -140,7 +140,7 @@ func parseDuration(text string) (time.Duration, string) {
 		return 0, ""
 	}
 	if floatForm.MatchString(text) {
-		return 0, fmt.Sprintf("a duration needs a unit: %ss, %sms, …", text, text)
+		return 0, fmt.Sprintf("a duration needs a unit; write %ss or %sms", text, text)
 	}
 	bad := fmt.Sprintf("must be a duration, not %q; write for example 500ms, 2s, 5m, 24h or 7d", text)
 	days, rest := time.Duration(0), text

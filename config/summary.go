@@ -23,7 +23,7 @@ func (c *Config) Summary() string {
 	}
 	for i := range c.RADIUS {
 		s := &c.RADIUS[i]
-		line("radius %s: %s, pool %s%s", s.Name, radiusText(s.Auth, s.Acct, s.CoA), s.Pool, routesText(len(s.Routes)))
+		line("radius %s: %s, pool %s%s", s.Name, portsText(s.Auth, s.Acct, s.CoA), s.Pool, routesText(len(s.Routes)))
 		line("    %s", count(len(s.Clients), "client"))
 	}
 	for i := range c.Pools {
@@ -89,7 +89,7 @@ func listenText(what string, list []string) string {
 	return what + " " + strings.Join(list, ", ")
 }
 
-func radiusText(auth, acct, coa []string) string {
+func portsText(auth, acct, coa []string) string {
 	var parts []string
 	for _, l := range []struct {
 		what string

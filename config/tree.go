@@ -37,6 +37,7 @@ type node struct {
 	pos     Position
 	text    string // of a scalar, exactly as written: `010` and `off` keep their letters
 	quoted  bool
+	broken  bool // an error was reported in its place: nothing to read
 	items   []*node
 	entries []entry
 }
@@ -253,6 +254,7 @@ func (c *converter) convert(n ast.Node, path string) *node {
 		target := c.anchors[name]
 		if target == nil {
 			c.report(out.pos, path, fmt.Sprintf("no anchor &%s before this; text that begins with * needs quotes", name))
+			out.broken = true
 			break
 		}
 		return target

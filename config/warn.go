@@ -136,7 +136,7 @@ func (k *checker) withdrawWarning(i int) {
 	}
 	var on []string
 	add := func(is bool, key, what string) {
-		later := slices.ContainsFunc(notYet, func(m missing) bool { return matches(key, m.key) })
+		later := slices.ContainsFunc(k.notYet, func(m missing) bool { return matches(key, m.key) })
 		if is && !later && !slices.Contains(on, what) {
 			on = append(on, what)
 		}

@@ -20,6 +20,7 @@ func oneOf(report func(key, message string), key, value string, words ...string)
 
 // didYouMean is the end of a message: `; did you mean "x"?`, or "".
 func didYouMean(word string, known []string) string {
+	known = known[:min(len(known), 500)] // a hint is not worth minutes
 	if near := nearest(word, known); near != "" && word != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
