@@ -1,0 +1,26 @@
+// Package radiusfront is the RADIUS service: it stands between NASes and RADIUS
+// servers, forwards authentication and accounting on raw packets, and moves a
+// request to another server when one is silent.
+//
+// It promises:
+//   - A failure of a backend is never turned into an Access-Reject (R30). What
+//     a NAS hears was decided by a backend; when none answers it hears nothing.
+//   - What there is no reason to change leaves byte for byte and in order (R03).
+//   - Memory is bounded (R37): in flight, remembered answers and identifiers
+//     each have a limit, and over it the newest is dropped and counted.
+//   - No allocation for a forwarded packet in the steady state.
+//   - The books balance in every snapshot, for each kind of request:
+//     requests = answers + drops by reason + in flight.
+//     A duplicate counts as a request, and as an answer of source "duplicate"
+//     or as a drop of reason "duplicate". Our own self-probes are not in them.
+//
+// One worker per core: a udp.Group with its own listening sockets, its own
+// sockets to the backends, its own tables. SO_REUSEPORT keeps a NAS's source
+// port on one worker, so that a duplicate always meets its first. A worker's
+// mutex is taken once for each batch; whoever looks from outside takes all of
+// them.
+//
+// The way of a request: worker.go (batches) → request.go (gates, client,
+// duplicates, verification, admission) → forward.go (backend, identifier,
+// rewrite) → reply.go; time passes in timers.go.
+package radiusfront

@@ -1,0 +1,128 @@
+package radiusfront
+
+import (
+	"time"
+
+	"sereno/proxy/pool"
+	"sereno/proxy/radwire"
+)
+
+// reply takes one datagram of a backend back to the NAS that waits for it. It
+// must fit by socket, source (the socket is connected), identifier,
+// authenticator and code (R11); what does not is counted and changes nothing:
+// the request goes on waiting.
+func (w *worker) reply(pt *port, data []byte) {
+	up := pt.up
+	p, err := radwire.Walk(data, &w.rix)
+	if err != nil {
+		if malformed(err) == ReasonMessageAuthenticators {
+			w.ignore(up, ReplyMessageAuthenticator)
+		} else {
+			w.ignore(up, ReplyMalformed)
+		}
+		return
+	}
+	s := &pt.slots[p[1]]
+	f := s.f
+	if f == nil {
+		if pt.rests(p[1]) {
+			w.ignore(up, ReplyLate)
+		} else {
+			w.ignore(up, ReplyUnmatched)
+		}
+		return
+	}
+	e, i := f.entry, s.i
+	a := &f.attempts[i]
+	if reason := w.verifyReply(e, a, p); reason != NumReplyReasons {
+		w.ignore(up, reason)
+		return
+	}
+	w.heard(up)
+	up.backend.Observe(time.Duration(w.now - a.sent))
+
+	conn, dest := e.conn, e.dest
+	buf := conn.Next()
+	n, err := w.buildReply(buf, f, a, p)
+	if err != nil {
+		w.ignore(up, ReplyTooLong)
+		return
+	}
+	code := answerCode(radwire.PacketCode(p))
+	w.book.answers[e.kind][code][SourceBackend]++
+	w.book.latency[e.kind].observe(w.now - f.received)
+	w.issued(f, a, p)
+	w.land(f, i)
+	w.remember(e, buf[:n], code)
+	conn.Commit(n, dest)
+}
+
+// verifyReply checks a reply that has a request under its identifier. It
+// returns NumReplyReasons, or why it does not count.
+func (w *worker) verifyReply(e *entry, a *attempt, p []byte) ReplyReason {
+	if !a.secret.VerifyResponse(p, &a.auth) {
+		return ReplyAuthenticator
+	}
+	if !e.code.Answers(radwire.PacketCode(p)) {
+		return ReplyCode
+	}
+	off := w.rix.First[radwire.AttrMessageAuthenticator]
+	switch {
+	case off != 0 && !a.secret.VerifyMessageAuthenticator(p, off, &a.auth):
+		return ReplyMessageAuthenticator
+	case off == 0 && w.rix.Has(radwire.AttrEAPMessage):
+		return ReplyUnsigned
+	case off == 0 && e.code == radwire.AccessRequest && a.up.mustSign():
+		return ReplyUnsigned
+	case off != 0 && e.code == radwire.AccessRequest && !w.rix.Has(radwire.AttrEAPMessage):
+		a.up.signs = true
+	}
+	return NumReplyReasons
+}
+
+// buildReply writes the answer that the NAS gets into buf.
+func (w *worker) buildReply(buf []byte, f *flight, a *attempt, p []byte) (int, error) {
+	req, err := radwire.Walk(f.request, &w.ix)
+	if err != nil {
+		return 0, err // it passed this walk before
+	}
+	e := f.entry
+	r := &w.rewriteRep
+	*r = radwire.ReplyRewrite{Identifier: e.id, Request: req, Index: &w.ix, Sent: a.auth, From: a.secret, To: f.secret}
+	if w.view.addState {
+		r.ProxyState = f.state[:]
+	}
+	return radwire.RewriteReply(buf, p, &w.rix, r)
+}
+
+// ignore counts a reply that is not used. Replies that do not verify say
+// nothing about the backend: anybody can send them (R10).
+func (w *worker) ignore(up *upstream, reason ReplyReason) {
+	w.book.replies[reason]++
+	up.replies[reason]++
+	switch reason {
+	case ReplyUnmatched, ReplyLate:
+	default:
+		up.backend.Fail(pool.BadReply)
+	}
+}
+
+// heard notes a valid reply for health, once for each batch.
+func (w *worker) heard(up *upstream) {
+	if !up.replied {
+		up.replied = true
+		w.replied = append(w.replied, up)
+	}
+}
+
+// mustSign tells whether a reply to an Access-Request without
+// Message-Authenticator is refused (R13).
+func (up *upstream) mustSign() bool {
+	switch up.posture {
+	case postureRequire:
+		return true
+	case postureAuto:
+		return up.signs
+	}
+	return false
+}

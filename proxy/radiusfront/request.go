@@ -1,0 +1,247 @@
+package radiusfront
+
+import (
+	"bytes"
+	"errors"
+
+	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
+)
+
+// request takes one datagram of a NAS through the gates.
+func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
+	k := l.kind
+	p, err := radwire.Walk(pkt.Data, &w.ix)
+	if err != nil {
+		w.book.requests[k]++
+		w.book.drops[k][malformed(err)]++
+		return
+	}
+	code := radwire.PacketCode(p)
+	if code == radwire.StatusServer {
+		w.status(l, c, p, &pkt.Dest)
+		return
+	}
+	w.book.requests[k]++
+	if code != l.code {
+		w.book.drops[k][ReasonCode]++
+		return
+	}
+	cl := w.view.clients.lookup(pkt.Peer.Addr())
+	if cl == nil {
+		w.book.drops[k][ReasonUnknownClient]++
+		w.logUnknown(pkt.Peer)
+		return
+	}
+	cl.requests.Add(1)
+
+	hash := w.table.hashOf(&pkt.Dest, code, p[1])
+	old := w.table.find(hash, c, &pkt.Dest, code, p[1])
+	if old != nil && old.auth == radwire.PacketAuthenticator(p) {
+		w.duplicate(old, c)
+		return
+	}
+	secret, signed, reason := w.verify(cl, code, p)
+	if reason == NumReasons {
+		reason = w.admit(cl, k, old, signed, p)
+	}
+	if reason != NumReasons {
+		w.book.drops[k][reason]++
+		return
+	}
+	if old != nil {
+		w.replace(old)
+	}
+
+	e := w.newEntry()
+	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, radwire.PacketAuthenticator(p)
+	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
+	w.forward(e, cl, secret, p)
+}
+
+// malformed is the reason that fits what the walk refused.
+func malformed(err error) Reason {
+	if errors.Is(err, radwire.ErrTwoMessageAuthenticators) || errors.Is(err, radwire.ErrMessageAuthenticator) {
+		return ReasonMessageAuthenticators
+	}
+	return ReasonMalformed
+}
+
+// verify checks a request with each secret of its client and returns the one
+// that fitted, whether its Message-Authenticator was verified with it, and
+// NumReasons, or the reason to drop it (R10, R12, R15).
+func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwire.Secret, signed bool, reason Reason) {
+	off := w.ix.First[radwire.AttrMessageAuthenticator]
+	if off == 0 && w.ix.Has(radwire.AttrEAPMessage) {
+		return nil, false, ReasonUnsigned // RFC 3579 section 3.1
+	}
+	if code == radwire.AccessRequest && off == 0 {
+		return cl.secrets[cl.last], false, NumReasons // nothing to verify; admit judges it
+	}
+	auth := radwire.MessageAuthOf(p)
+	reason = ReasonMessageAuthenticator
+	for range cl.secrets {
+		s := cl.secrets[cl.last]
+		switch {
+		case code != radwire.AccessRequest && !s.VerifyRequest(p):
+			reason = ReasonAuthenticator
+		case off != 0 && !s.VerifyMessageAuthenticator(p, off, &auth):
+			reason = ReasonMessageAuthenticator
+		default:
+			return s, off != 0, NumReasons
+		}
+		if cl.last++; cl.last == len(cl.secrets) {
+			cl.last = 0
+		}
+	}
+	cl.badAuth.Add(1)
+	return nil, false, reason
+}
+
+// admit decides whether a request that verified, or had nothing to verify, is
+// taken on. It returns NumReasons, or the reason against it.
+func (w *worker) admit(cl *client, k Kind, old *entry, signed bool, p []byte) Reason {
+	if old != nil && old.signed && !signed {
+		return ReasonReplay // RFC 5080 section 2.2.2
+	}
+	if k == KindAuth && !signed {
+		cl.unsigned.Add(1)
+		if cl.posture == postureRequire {
+			return ReasonUnsigned
+		}
+	}
+	if w.ix.ProxyStates > 0 && w.ours(p) {
+		return ReasonLoop
+	}
+	switch {
+	case w.closing:
+		return ReasonClosing
+	case cl.inFlight.Load() >= w.limit(k, cl.maxInFlight):
+		return ReasonClientLimit
+	case w.service.inFlight.Load() >= w.limit(k, w.view.mayFlight):
+		return ReasonServiceLimit
+	}
+	return NumReasons
+}
+
+// limit is the part of a bound that this request may fill: a tenth is kept for
+// accounting and for conversations that have begun (R37).
+func (w *worker) limit(k Kind, bound int64) int64 {
+	if k == KindAuth && !w.ix.Has(radwire.AttrState) {
+		return bound - bound/10
+	}
+	return bound
+}
+
+// ours tells whether a Proxy-State of p is one that this service made: the
+// request went in a circle.
+func (w *worker) ours(p []byte) bool {
+	for off := int(w.ix.First[radwire.AttrProxyState]); off < len(p); off += int(p[off+1]) {
+		if p[off] != radwire.AttrProxyState {
+			continue
+		}
+		if v := radwire.Value(p, uint16(off)); len(v) == proxyStateLen && bytes.Equal(v[:proxyStateMark], w.stateMark[:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// replace ends what had the identifier before: a NAS that reuses one has given
+// the old request up (RFC 5080 section 2.2.2).
+func (w *worker) replace(old *entry) {
+	if old.flight != nil {
+		w.fail(old, ReasonReplaced)
+		return
+	}
+	w.forget(old)
+}
+
+// duplicate answers a retransmission from memory, or uses it as a sign that
+// the NAS is waiting (R20).
+func (w *worker) duplicate(e *entry, c *udp.Conn) {
+	f := e.flight
+	if f == nil {
+		c.Commit(copy(c.Next(), e.reply), e.dest)
+		w.book.answers[e.kind][e.answer][SourceDuplicate]++
+		return
+	}
+	w.book.drops[e.kind][ReasonDuplicate]++
+	a := &f.attempts[f.n-1]
+	if w.now-a.sent >= impatience && w.moveOn(f, upBackend, charged) {
+		return
+	}
+	if w.now-a.last >= resendInterval {
+		a.resent, a.last = true, w.now
+		w.transmit(f, a)
+	}
+}
+
+// status answers a Status-Server: the self-probe's always and off the books,
+// a NAS's when its Message-Authenticator verifies and the service can serve
+// (R35). It is never forwarded.
+func (w *worker) status(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
+	if radwire.IsProbe(p, &w.ix, w.probe) {
+		w.answerStatus(l, c, p, d, w.probe)
+		return
+	}
+	w.book.requests[KindStatus]++
+	cl := w.view.clients.lookup(d.Peer.Addr())
+	if cl == nil {
+		w.book.drops[KindStatus][ReasonUnknownClient]++
+		w.logUnknown(d.Peer)
+		return
+	}
+	cl.requests.Add(1)
+	off := w.ix.First[radwire.AttrMessageAuthenticator]
+	if off == 0 {
+		w.book.drops[KindStatus][ReasonUnsigned]++
+		return
+	}
+	auth := radwire.MessageAuthOf(p)
+	for _, s := range cl.secrets {
+		if !s.VerifyMessageAuthenticator(p, off, &auth) {
+			continue
+		}
+		if !w.serves(l.kind) {
+			w.book.drops[KindStatus][ReasonNoBackend]++
+			return
+		}
+		if code, ok := w.answerStatus(l, c, p, d, s); ok {
+			w.book.answers[KindStatus][code][SourceSelf]++
+		} else {
+			w.book.drops[KindStatus][ReasonTooLong]++
+		}
+		return
+	}
+	cl.badAuth.Add(1)
+	w.book.drops[KindStatus][ReasonMessageAuthenticator]++
+}
+
+// serves tells whether the service's own pool is healthy in the role of a
+// listener.
+func (w *worker) serves(k Kind) bool {
+	if k != KindAuth && k != KindAcct {
+		return true
+	}
+	p := w.view.fallback.roles[k]
+	if p == nil {
+		return false
+	}
+	healthy, least := p.Healthy()
+	return healthy >= least
+}
+
+// answerStatus writes the answer that RFC 5997 section 4.2 wants on the port.
+func (w *worker) answerStatus(l *listener, c *udp.Conn, p []byte, d *udp.Dest, s *radwire.Secret) (AnswerCode, bool) {
+	code, answer := radwire.AccessAccept, AnswerAccept
+	if l.kind == KindAcct {
+		code, answer = radwire.AccountingResponse, AnswerAccounting
+	}
+	n, err := radwire.Reply(c.Next(), code, nil, p, &w.ix, s)
+	if err != nil {
+		return answer, false
+	}
+	c.Commit(n, *d)
+	return answer, true
+}

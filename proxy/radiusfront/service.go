@@ -1,0 +1,396 @@
+package radiusfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
+)
+
+// drainPoll is how often Close looks whether what was in flight is answered.
+const drainPoll = 10 * time.Millisecond
+
+// Service is one RADIUS service. Its methods are safe for concurrent use.
+type Service struct {
+	logger        *zap.Logger
+	now           func() time.Time
+	probe         radwire.ProbeSecret
+	stateMark     [proxyStateMark]byte
+	inFlight      atomic.Int64
+	remembered    atomic.Int64
+	maxRemembered int64
+
+	mu        sync.Mutex // reload, start and close, and what they change
+	options   Options
+	clients   map[netip.Prefix]*clientState
+	workers   []*worker
+	listeners []*listener
+	state     lifecycle
+	stop      chan struct{}
+	running   sync.WaitGroup
+}
+
+type lifecycle uint8
+
+const (
+	created lifecycle = iota
+	serving
+	closed
+)
+
+// listener is one listening address, with one socket for each worker.
+type listener struct {
+	addr  netip.AddrPort
+	kind  Kind
+	code  radwire.Code // of the requests that belong to it
+	conns []*udp.Conn  // by worker
+}
+
+// New builds a service and opens nothing. It fails for a configuration that
+// Validate would have refused and for a pool that is not there.
+func New(o Options) (*Service, error) {
+	o, err := o.withDefaults(runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, fmt.Errorf("building radius service %q: %w", o.Config.Name, err)
+	}
+	s := &Service{
+		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
+		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered),
+	}
+	mark := radwire.NewProbeSecret() // any random bytes will do
+	copy(s.stateMark[:], mark[:])
+	if _, err := listenAddrs(&o.Config); err != nil {
+		return nil, fmt.Errorf("building radius service %q: %w", o.Config.Name, err)
+	}
+	if err := s.adoptClients(&o); err != nil {
+		return nil, fmt.Errorf("building radius service %q: %w", o.Config.Name, err)
+	}
+	for range o.Workers {
+		v, err := newView(&o, s.clients)
+		if err != nil {
+			return nil, fmt.Errorf("building radius service %q: %w", o.Config.Name, err)
+		}
+		s.workers = append(s.workers, newWorker(s, v))
+	}
+	return s, nil
+}
+
+// adoptClients makes the shared state of clients that are new; those that stay
+// keep theirs.
+func (s *Service) adoptClients(o *Options) error {
+	for i := range o.Config.Clients {
+		c := &o.Config.Clients[i]
+		prefix, err := parseClientAddress(c.Address)
+		if err != nil {
+			return fmt.Errorf("client %q: %w", c.Name, err)
+		}
+		if s.clients[prefix] == nil {
+			s.clients[prefix] = &clientState{}
+		}
+		s.clients[prefix].name.Store(&c.Name)
+	}
+	return nil
+}
+
+// listenAddrs reads a configuration's listening addresses, as listeners
+// without sockets.
+func listenAddrs(c *Config) ([]*listener, error) {
+	var out []*listener
+	for _, set := range []struct {
+		kind  Kind
+		code  radwire.Code
+		addrs []string
+	}{{KindAuth, radwire.AccessRequest, c.Auth}, {KindAcct, radwire.AccountingRequest, c.Acct}} {
+		for _, a := range set.addrs {
+			addr, err := netip.ParseAddrPort(a)
+			if err != nil {
+				return nil, fmt.Errorf("listening address %q is not IP:PORT", a)
+			}
+			out = append(out, &listener{addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), kind: set.kind, code: set.code})
+		}
+	}
+	return out, nil
+}
+
+// Start opens every socket and starts the workers. When one cannot be opened
+// all are closed again, and the error names the address.
+func (s *Service) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != created {
+		return errors.New("starting a radius service: it was started before")
+	}
+	if err := s.open(); err != nil {
+		s.closeGroups()
+		s.state = closed
+		close(s.stop)
+		return fmt.Errorf("starting radius service %q: %w", s.options.Config.Name, err)
+	}
+	s.state = serving
+	for _, w := range s.workers {
+		s.running.Go(func() {
+			if err := w.group.Run(w); err != nil {
+				s.logger.Error("a worker stopped", zap.Error(err))
+			}
+		})
+	}
+	s.running.Add(1)
+	go s.janitor()
+	return nil
+}
+
+func (s *Service) open() error {
+	for _, w := range s.workers {
+		g, err := udp.NewGroup(udp.GroupConfig{MaxPacket: maxPacket, Plain: s.options.Plain})
+		if err != nil {
+			return err
+		}
+		w.group = g
+	}
+	listeners, err := listenAddrs(&s.options.Config)
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		if err := s.listen(l); err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	return nil
+}
+
+// listen opens a listener's sockets, one for each worker; on error none is
+// left open. Port 0 takes a free one, the same for every worker.
+func (s *Service) listen(l *listener) error {
+	if l.addr.Port() != 0 {
+		if err := udp.Probe(l.addr); err != nil {
+			return err
+		}
+	}
+	for _, w := range s.workers {
+		c, err := w.group.Listen(l.addr, udp.ListenConfig{Tag: l})
+		if err != nil {
+			l.close()
+			return err
+		}
+		l.conns = append(l.conns, c)
+		if l.addr.Port() == 0 {
+			l.addr = netip.AddrPortFrom(l.addr.Addr(), c.LocalAddr().Port())
+		}
+		if warning := c.BufferWarning(); warning != "" && len(l.conns) == 1 {
+			s.logger.Warn("socket buffer", zap.Stringer("address", l.addr), zap.String("warning", warning))
+		}
+	}
+	return nil
+}
+
+func (l *listener) close() {
+	for _, c := range l.conns {
+		_ = c.Close() // being given up: nothing to do about an error
+	}
+}
+
+func (s *Service) closeGroups() {
+	for _, w := range s.workers {
+		if w.group != nil {
+			_ = w.group.Close() // likewise
+		}
+	}
+}
+
+// Update changes the configuration as one swap: clients, secrets, routes,
+// pools and listening addresses. Requests in flight keep what they began
+// with. On error nothing is changed. Workers, Plain, ProbeSecret, Now and
+// StateDir stay what they were at New.
+func (s *Service) Update(o Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed {
+		return errors.New("updating a radius service: it is closed")
+	}
+	o.Workers, o.Plain, o.ProbeSecret, o.Now, o.StateDir = s.options.Workers, s.options.Plain, s.options.ProbeSecret, s.options.Now, s.options.StateDir
+	o, err := o.withDefaults(s.options.Workers)
+	if err != nil {
+		return fmt.Errorf("updating radius service: %w", err)
+	}
+	wanted, err := listenAddrs(&o.Config)
+	if err != nil {
+		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
+	}
+	if err := s.adoptClients(&o); err != nil {
+		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
+	}
+	views := make([]*view, len(s.workers))
+	for i := range s.workers {
+		if views[i], err = newView(&o, s.clients); err != nil {
+			return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
+		}
+	}
+	opened, kept, err := s.openNew(wanted)
+	if err != nil {
+		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
+	}
+	s.options = o
+	for i, w := range s.workers {
+		w.adopt(views[i])
+	}
+	for _, l := range s.listeners {
+		if !slices.Contains(kept, l) {
+			l.close()
+		}
+	}
+	s.listeners = append(kept, opened...)
+	s.forgetClients()
+	return nil
+}
+
+// openNew opens the wanted listeners that are not there yet and names those
+// that stay. Before Start nothing is opened.
+func (s *Service) openNew(wanted []*listener) (opened, kept []*listener, err error) {
+	if s.state != serving {
+		return nil, nil, nil
+	}
+	for _, l := range wanted {
+		i := slices.IndexFunc(s.listeners, func(old *listener) bool { return old.kind == l.kind && old.addr == l.addr })
+		if i >= 0 {
+			kept = append(kept, s.listeners[i])
+			continue
+		}
+		if err := s.listen(l); err != nil {
+			for _, o := range opened {
+				o.close()
+			}
+			return nil, nil, err
+		}
+		opened = append(opened, l)
+	}
+	return opened, kept, nil
+}
+
+// forgetClients drops the shared state of clients that left the configuration.
+func (s *Service) forgetClients() {
+	stay := map[netip.Prefix]bool{}
+	for _, c := range s.options.Config.Clients {
+		if p, err := parseClientAddress(c.Address); err == nil {
+			stay[p] = true
+		}
+	}
+	for p := range s.clients {
+		if !stay[p] {
+			delete(s.clients, p)
+		}
+	}
+}
+
+// adopt puts another configuration in place.
+func (w *worker) adopt(v *view) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.view = v
+	for b, up := range w.upstreams {
+		up.gone = true
+		t := v.byPool[up.pool]
+		if t == nil || t.roles[up.kind] == nil || !slices.Contains(t.roles[up.kind].Backends(), b) {
+			continue
+		}
+		if p := t.backends[b.Name()]; p != nil {
+			up.gone, up.secret, up.posture = false, p.secret, p.posture
+		}
+	}
+}
+
+// Listener is one open listening address.
+type Listener struct {
+	Address     netip.AddrPort
+	Kind        Kind
+	KernelDrops uint64 // datagrams that the kernel dropped because a socket's buffer was full
+	Warning     string // a buffer that is smaller than wanted, and the sysctl to raise
+}
+
+// Listeners are the open listening addresses, in the configuration's order.
+func (s *Service) Listeners() []Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Listener, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		item := Listener{Address: l.addr, Kind: l.kind}
+		for _, c := range l.conns {
+			item.KernelDrops += c.KernelDrops()
+			if item.Warning == "" {
+				item.Warning = c.BufferWarning()
+			}
+		}
+		out = append(out, item)
+	}
+	return out
+}
+
+// Packets is how many datagrams of NASes the workers have read.
+func (s *Service) Packets() uint64 {
+	var n uint64
+	for _, w := range s.workers {
+		n += w.packets.Load()
+	}
+	return n
+}
+
+// Close takes no new request, answers what is in flight until that is done or
+// ctx ends, and closes every socket. It returns ctx's error when requests were
+// left unanswered. Calling it again does nothing.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.state != serving {
+		if s.state == created {
+			close(s.stop)
+		}
+		s.state = closed
+		s.mu.Unlock()
+		return nil
+	}
+	s.state = closed
+	s.mu.Unlock()
+
+	for _, w := range s.workers {
+		w.mu.Lock()
+		w.closing = true
+		w.mu.Unlock()
+	}
+	err := s.drain(ctx)
+	close(s.stop)
+	s.closeGroups()
+	s.running.Wait()
+	return err
+}
+
+// drain waits until nothing is in flight.
+func (s *Service) drain(ctx context.Context) error {
+	t := time.NewTicker(drainPoll)
+	defer t.Stop()
+	for s.inFlight.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("closing radius service %q: %d requests left unanswered: %w", s.options.Config.Name, s.inFlight.Load(), ctx.Err())
+		case <-t.C:
+		}
+	}
+	return nil
+}
+
+// logUnknown tells of a packet from an address that no client has, at most
+// once a second for each worker (R05).
+func (w *worker) logUnknown(peer netip.AddrPort) {
+	if left, ok := w.unknown.allow(w.now); ok {
+		w.logger.Warn("packet from an unknown client", zap.Stringer("address", peer), zap.Int("not_logged", left))
+	}
+}

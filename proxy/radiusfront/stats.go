@@ -1,0 +1,221 @@
+package radiusfront
+
+import (
+	"slices"
+	"time"
+)
+
+// latencyBounds are the upper bounds of the buckets of latency histograms.
+// 2 s and 3 s are there for the availability's good_within.
+var latencyBounds = [...]time.Duration{
+	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second,
+}
+
+// LatencyBounds are the upper bounds in seconds of the buckets of Histogram,
+// ascending and inclusive; one more bucket is for all above.
+func LatencyBounds() []float64 {
+	out := make([]float64, len(latencyBounds))
+	for i, d := range latencyBounds {
+		out[i] = d.Seconds()
+	}
+	return out
+}
+
+// Histogram counts times from a request's arrival to its answer.
+type Histogram struct {
+	Buckets [len(latencyBounds) + 1]uint64 // not cumulative
+	Sum     time.Duration
+}
+
+func (h *Histogram) observe(d int64) {
+	i := 0
+	for i < len(latencyBounds) && d > int64(latencyBounds[i]) {
+		i++
+	}
+	h.Buckets[i]++
+	h.Sum += time.Duration(d)
+}
+
+func (h *Histogram) add(o *Histogram) {
+	for i, n := range o.Buckets {
+		h.Buckets[i] += n
+	}
+	h.Sum += o.Sum
+}
+
+// Count is the number of observations.
+func (h *Histogram) Count() uint64 {
+	var n uint64
+	for _, b := range h.Buckets {
+		n += b
+	}
+	return n
+}
+
+// book is one worker's counters, guarded by its mutex.
+type book struct {
+	requests [NumKinds]uint64
+	answers  [NumKinds][NumAnswerCodes][NumSources]uint64
+	drops    [NumKinds][NumReasons]uint64
+	inFlight [NumKinds]int64
+	latency  [NumKinds]Histogram
+	replies  [NumReplyReasons]uint64
+	moved    uint64
+}
+
+// Stats is one consistent picture of a service: for each kind, Requests =
+// the sum of Answers + the sum of Drops + InFlight, exactly.
+type Stats struct {
+	Requests [NumKinds]uint64
+	Answers  [NumKinds][NumAnswerCodes][NumSources]uint64
+	Drops    [NumKinds][NumReasons]uint64
+	InFlight [NumKinds]int64
+	// Latency is of answers that a backend gave, from the arrival of the
+	// request's first copy.
+	Latency [NumKinds]Histogram
+	// Replies counts backends' replies that were not used; they are not in the
+	// equation.
+	Replies [NumReplyReasons]uint64
+	// Moved counts second and further attempts.
+	Moved uint64
+	// Remembered is how many answers are kept for duplicates.
+	Remembered int64
+	Clients    []ClientStats
+	Upstreams  []UpstreamStats
+}
+
+// ClientStats are the figures of one client.
+type ClientStats struct {
+	Name     string
+	Address  string
+	Requests uint64 // from its addresses, of every kind
+	InFlight int64
+	// BadAuth counts requests whose authenticator or Message-Authenticator did
+	// not verify: a wrong secret, or somebody else.
+	BadAuth uint64
+	// Unsigned counts Access-Requests without Message-Authenticator: those
+	// that `require` would drop (R13).
+	Unsigned uint64
+}
+
+// UpstreamStats are the figures of one backend in one role, over all workers.
+type UpstreamStats struct {
+	Pool, Backend, Role string
+	Ports               int // open source ports
+	InUse               int // identifiers with a request
+	Resting             int // identifiers that rest
+	Replies             [NumReplyReasons]uint64
+}
+
+// Sum is the number of all answers of a kind.
+func (s *Stats) Sum(k Kind) uint64 {
+	var n uint64
+	for _, codes := range s.Answers[k] {
+		for _, v := range codes {
+			n += v
+		}
+	}
+	return n
+}
+
+// Dropped is the number of all drops of a kind.
+func (s *Stats) Dropped(k Kind) uint64 {
+	var n uint64
+	for _, v := range s.Drops[k] {
+		n += v
+	}
+	return n
+}
+
+// Missing is how many requests of a kind the books do not account for: 0.
+func (s *Stats) Missing(k Kind) int64 {
+	return int64(s.Requests[k]) - int64(s.Sum(k)) - int64(s.Dropped(k)) - s.InFlight[k]
+}
+
+// addTo adds one worker's figures.
+func (b *book) addTo(s *Stats) {
+	for k := range NumKinds {
+		s.Requests[k] += b.requests[k]
+		s.InFlight[k] += b.inFlight[k]
+		s.Latency[k].add(&b.latency[k])
+		for r, n := range b.drops[k] {
+			s.Drops[k][r] += n
+		}
+		for c := range b.answers[k] {
+			for src, n := range b.answers[k][c] {
+				s.Answers[k][c][src] += n
+			}
+		}
+	}
+	for r, n := range b.replies {
+		s.Replies[r] += n
+	}
+	s.Moved += b.moved
+}
+
+// Stats takes the mutex of every worker at once, so that what it gives is of
+// one instant.
+func (s *Service) Stats() Stats {
+	var st Stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.workers {
+		w.mu.Lock()
+	}
+	ups := map[[3]string]*UpstreamStats{}
+	for _, w := range s.workers {
+		w.book.addTo(&st)
+		for _, up := range w.upstreams {
+			up.addTo(ups)
+		}
+	}
+	for _, w := range s.workers {
+		w.mu.Unlock()
+	}
+	st.Remembered = s.remembered.Load()
+	for _, u := range ups {
+		st.Upstreams = append(st.Upstreams, *u)
+	}
+	slices.SortFunc(st.Upstreams, compareUpstreams)
+	for _, c := range s.options.Config.Clients {
+		prefix, err := parseClientAddress(c.Address)
+		if err != nil || s.clients[prefix] == nil {
+			continue
+		}
+		cs := s.clients[prefix]
+		st.Clients = append(st.Clients, ClientStats{
+			Name: c.Name, Address: c.Address, Requests: cs.requests.Load(), InFlight: cs.inFlight.Load(),
+			BadAuth: cs.badAuth.Load(), Unsigned: cs.unsigned.Load(),
+		})
+	}
+	return st
+}
+
+func (up *upstream) addTo(m map[[3]string]*UpstreamStats) {
+	key := [3]string{up.pool, up.backend.Name(), up.kind.String()}
+	u := m[key]
+	if u == nil {
+		u = &UpstreamStats{Pool: key[0], Backend: key[1], Role: key[2]}
+		m[key] = u
+	}
+	u.Ports += len(up.ports)
+	u.InUse += up.inUse
+	u.Resting += up.rest.n
+	for r, n := range up.replies {
+		u.Replies[r] += n
+	}
+}
+
+func compareUpstreams(a, b UpstreamStats) int {
+	for _, p := range [][2]string{{a.Pool, b.Pool}, {a.Backend, b.Backend}, {a.Role, b.Role}} {
+		if p[0] < p[1] {
+			return -1
+		}
+		if p[0] > p[1] {
+			return 1
+		}
+	}
+	return 0
+}

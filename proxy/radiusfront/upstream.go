@@ -1,0 +1,199 @@
+package radiusfront
+
+import (
+	"fmt"
+	"time"
+
+	"sereno/proxy/pool"
+	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
+)
+
+const (
+	identifiers = 256 // of one source port (RFC 2865 section 3)
+	// maxPorts bounds the source ports of one worker to one backend in one
+	// role: 65,536 requests in flight or resting.
+	maxPorts = 256
+	// restTime is how long the identifier of a request that was given up rests:
+	// after it no late reply is on its way any more (the MRD of RFC 5080
+	// section 2.2.1).
+	restTime = int64(30 * time.Second)
+	// firstPorts are opened at once, so that a backend with several threads
+	// sees several sources from the start.
+	firstPorts = 2
+)
+
+// upstream is one backend in one role as one worker sees it: its secret and
+// the source ports and identifiers that belong to it alone (R22).
+type upstream struct {
+	pool    string
+	backend *pool.Backend
+	kind    Kind
+	secret  *radwire.Secret
+	posture posture
+	ports   []*port
+	turn    int // the port that was used last
+	rest    restQueue
+	inUse   int  // identifiers with a request
+	replied bool // a valid reply came since the last report to health
+	signs   bool // a reply with a valid Message-Authenticator has been seen (R13)
+	gone    bool // not in the configuration any more: closed when nothing is in use
+	replies [NumReplyReasons]uint64
+	failing int64 // worker time of the last failed attempt to open a port
+}
+
+// port is one source port.
+type port struct {
+	up      *upstream
+	conn    *udp.Conn
+	slots   [identifiers]slot
+	free    [identifiers]byte // ring: the identifier that has been free longest comes first
+	head    uint8
+	n       int
+	resting [identifiers / 64]uint64
+}
+
+// slot is what an identifier stands for.
+type slot struct {
+	f *flight // nil: free or resting
+	i int     // of its attempts
+}
+
+// restQueue holds resting identifiers; they all rest equally long, so the
+// first in is the first out.
+type restQueue struct {
+	items []resting // ring
+	head  int
+	n     int
+}
+
+type resting struct {
+	port  *port
+	id    byte
+	until int64
+}
+
+func (q *restQueue) push(r resting) {
+	if q.n == len(q.items) {
+		items := make([]resting, max(64, 2*len(q.items)))
+		for i := range q.n {
+			items[i] = q.items[(q.head+i)%len(q.items)]
+		}
+		q.items, q.head = items, 0
+	}
+	q.items[(q.head+q.n)%len(q.items)] = r
+	q.n++
+}
+
+func (q *restQueue) pop() resting {
+	r := q.items[q.head]
+	q.items[q.head] = resting{}
+	q.head = (q.head + 1) % len(q.items)
+	q.n--
+	return r
+}
+
+func newPort(up *upstream) *port {
+	p := &port{up: up, n: identifiers}
+	for i := range p.free {
+		p.free[i] = byte(i)
+	}
+	return p
+}
+
+func (p *port) take() byte {
+	id := p.free[p.head]
+	p.head++
+	p.n--
+	return id
+}
+
+func (p *port) give(id byte) {
+	p.free[uint8(int(p.head)+p.n)] = id
+	p.n++
+}
+
+func (p *port) rests(id byte) bool { return p.resting[id/64]&(1<<(id%64)) != 0 }
+func (p *port) setRest(id byte)    { p.resting[id/64] |= 1 << (id % 64) }
+func (p *port) clearRest(id byte)  { p.resting[id/64] &^= 1 << (id % 64) }
+
+// upstream finds or makes the worker's side of a backend; nil if the
+// configuration that the worker has does not know it (yet).
+func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
+	if up := w.upstreams[b]; up != nil {
+		return up
+	}
+	peer := t.backends[b.Name()]
+	if peer == nil {
+		return nil
+	}
+	up := &upstream{pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture}
+	w.upstreams[b] = up
+	return up
+}
+
+// take finds an identifier: round robin over the open ports, and a new port
+// when they are used up. It fails when the bound is reached or the system has
+// no more sockets.
+func (up *upstream) take(w *worker) (*port, byte, error) {
+	up.wakeResting(w.now)
+	for range up.ports {
+		up.turn++
+		if up.turn >= len(up.ports) {
+			up.turn = 0
+		}
+		if p := up.ports[up.turn]; p.n > 0 && len(up.ports) >= firstPorts {
+			return p, p.take(), nil
+		}
+	}
+	if len(up.ports) >= maxPorts {
+		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.backend.Name())
+	}
+	p := newPort(up)
+	conn, err := w.group.Dial(up.backend.Addr(), up.backend.Source(), udp.ListenConfig{Tag: p})
+	if err != nil {
+		if len(up.ports) > 0 && up.ports[0].n > 0 {
+			return up.ports[0], up.ports[0].take(), nil
+		}
+		return nil, 0, err
+	}
+	p.conn = conn
+	up.ports = append(up.ports, p)
+	return p, p.take(), nil
+}
+
+// wakeResting returns the identifiers whose rest is over.
+func (up *upstream) wakeResting(now int64) {
+	for up.rest.n > 0 && up.rest.items[up.rest.head].until <= now {
+		r := up.rest.pop()
+		r.port.clearRest(r.id)
+		r.port.give(r.id)
+	}
+}
+
+// occupy puts an attempt on an identifier that take gave.
+func (up *upstream) occupy(p *port, id byte, f *flight, i int) {
+	p.slots[id] = slot{f: f, i: i}
+	up.inUse++
+}
+
+// vacate takes the attempt off; the identifier rests when a reply may still
+// come, else it is free at once.
+func (up *upstream) vacate(p *port, id byte, rest bool, now int64) {
+	p.slots[id] = slot{}
+	up.inUse--
+	if rest {
+		p.setRest(id)
+		up.rest.push(resting{port: p, id: id, until: now + restTime})
+		return
+	}
+	p.give(id)
+}
+
+// closePorts closes every source port.
+func (up *upstream) closePorts() {
+	for _, p := range up.ports {
+		_ = p.conn.Close() // closing a socket that is being given up: nothing to do about an error
+	}
+	up.ports = nil
+}

@@ -1,0 +1,245 @@
+package radiusfront
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/health"
+	"sereno/proxy/pool"
+	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
+)
+
+// maxPacket is the size of receive buffers: a datagram may carry padding
+// beyond the 4096 bytes that a packet can have.
+const maxPacket = 2 * radwire.MaxLen
+
+// worker serves one core's sockets. The group's goroutine does all the work;
+// mu lets others look (Stats), change the configuration (Update) and is held
+// by it for each batch, never while it calls out to health.
+type worker struct {
+	service *Service
+	group   *udp.Group
+	logger  *zap.Logger
+	started time.Time
+	clock   func() time.Time
+	active  atomic.Bool // has entries: time matters
+	packets atomic.Uint64
+	counted uint64 // packets not yet in the atomic
+
+	mu         sync.Mutex
+	now        int64 // ns since started, read once for each batch
+	view       *view
+	table      table
+	wheel      wheel
+	buffers    buffers
+	upstreams  map[*pool.Backend]*upstream
+	generation uint64
+	closing    bool
+	book       book
+	rng        *rand.ChaCha8
+	probe      *radwire.Secret
+	sequence   uint64
+	stateMark  [proxyStateMark]byte
+	ix, rix    radwire.Index // of the request and of the reply at hand
+	rewrite    radwire.RequestRewrite
+	rewriteRep radwire.ReplyRewrite
+	freeEntry  *entry
+	freeFlight *flight
+	dueFn      func(*entry)
+	unknown    logLimit
+	portErrors logLimit
+	lastSweep  int64
+
+	reports []report    // for health, told after mu is released
+	replied []*upstream // likewise
+}
+
+// Our Proxy-State: a mark that is random for each service and process, and
+// the request's number. It is compared as a whole and trusted for nothing
+// (R24).
+const (
+	proxyStateMark = 8
+	proxyStateLen  = proxyStateMark + 8
+)
+
+// report is what health has to be told about a backend.
+type report struct {
+	backend *health.Backend
+	err     error // nil: silent
+}
+
+func newWorker(s *Service, v *view) *worker {
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
+	w := &worker{
+		service: s, logger: s.logger, clock: s.now, started: s.now(), view: v,
+		upstreams: map[*pool.Backend]*upstream{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
+		generation: v.generation(),
+	}
+	w.table = newTable(w.rng.Uint64())
+	w.sequence = w.rng.Uint64()
+	w.dueFn = w.due
+	return w
+}
+
+// begin takes the worker's mutex and reads the clock: once for each batch.
+func (w *worker) begin() {
+	w.mu.Lock()
+	w.now = int64(w.clock().Sub(w.started))
+}
+
+// end releases the mutex and then tells health what happened. Health may call
+// back into who owns the service, who may ask for Stats.
+func (w *worker) end() {
+	w.mu.Unlock()
+	for i, r := range w.reports {
+		if r.err != nil {
+			r.backend.Unreachable(r.err)
+		} else {
+			r.backend.Silent()
+		}
+		w.reports[i] = report{}
+	}
+	w.reports = w.reports[:0]
+	for i, up := range w.replied {
+		up.replied = false
+		up.backend.Health().Replied()
+		w.replied[i] = nil
+	}
+	w.replied = w.replied[:0]
+}
+
+// Receive implements udp.Handler.
+func (w *worker) Receive(c *udp.Conn, batch []udp.Packet) {
+	w.begin()
+	switch tag := c.Tag().(type) {
+	case *listener:
+		w.counted += uint64(len(batch))
+		for i := range batch {
+			w.request(tag, c, &batch[i])
+		}
+	case *port:
+		for i := range batch {
+			w.reply(tag, batch[i].Data)
+		}
+	}
+	w.end()
+}
+
+// Flush implements udp.Handler: time passes here.
+func (w *worker) Flush() {
+	w.packets.Store(w.counted)
+	w.begin()
+	w.tick()
+	w.active.Store(w.table.n > 0)
+	w.end()
+}
+
+// SocketError implements udp.ErrorHandler: the kernel says that a backend's
+// port is closed or that it cannot be reached (R30).
+func (w *worker) SocketError(c *udp.Conn, err error) {
+	p, ok := c.Tag().(*port)
+	if !ok {
+		return
+	}
+	if !unreachable(err) {
+		return
+	}
+	w.begin()
+	p.up.backend.Fail(pool.Unreachable)
+	w.reports = append(w.reports, report{backend: p.up.backend.Health(), err: err})
+	w.leave(p.up, anyBackend)
+	w.end()
+}
+
+// unreachable tells whether a socket's error is about the backend; others (no
+// buffer, a packet too long for the path) are this host's own.
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) ||
+		errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTDOWN)
+}
+
+// random fills b with random bytes that nobody can foretell.
+func (w *worker) random(b *radwire.Authenticator) {
+	binary.LittleEndian.PutUint64(b[:8], w.rng.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], w.rng.Uint64())
+}
+
+// newEntry takes an entry from the free list.
+func (w *worker) newEntry() *entry {
+	e := w.freeEntry
+	if e == nil {
+		return &entry{slot: noSlot}
+	}
+	w.freeEntry = e.chain
+	e.chain = nil
+	return e
+}
+
+// forget takes an entry out of every table; what it held goes back.
+func (w *worker) forget(e *entry) {
+	w.table.remove(e)
+	w.wheel.remove(e)
+	if e.reply != nil {
+		w.buffers.release(e.reply)
+		w.service.remembered.Add(-1)
+	}
+	*e = entry{slot: noSlot, chain: w.freeEntry}
+	w.freeEntry = e
+}
+
+func (w *worker) newFlight() *flight {
+	f := w.freeFlight
+	if f == nil {
+		return &flight{}
+	}
+	w.freeFlight = f.free
+	f.free = nil
+	return f
+}
+
+// land gives back what a flight held: identifiers, in-flight slots of its
+// backends, buffers. answered is the attempt whose reply is used, or -1.
+func (w *worker) land(f *flight, answered int) {
+	for i := range f.n {
+		a := &f.attempts[i]
+		a.up.vacate(a.port, a.id, i != answered || a.resent, w.now)
+		a.up.backend.Done()
+	}
+	f.client.inFlight.Add(-1)
+	w.service.inFlight.Add(-1)
+	w.book.inFlight[f.entry.kind]--
+	f.entry.flight = nil
+	w.buffers.release(f.request)
+	w.buffers.release(f.userName)
+	clear(f.attempts[:f.n])
+	*f = flight{attempts: f.attempts, free: w.freeFlight}
+	w.freeFlight = f
+}
+
+// fail ends a request without an answer: the NAS hears nothing (R30).
+func (w *worker) fail(e *entry, reason Reason) {
+	w.book.drops[e.kind][reason]++
+	w.land(e.flight, -1)
+	w.forget(e)
+}
+
+// remember keeps the answer for duplicates (R20).
+func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
+	if w.view.window <= 0 || w.service.remembered.Load() >= w.service.maxRemembered {
+		w.forget(e)
+		return
+	}
+	e.reply, e.answer = w.buffers.keep(signed), code
+	w.service.remembered.Add(1)
+	w.wheel.move(e, w.now+w.view.window)
+}
