@@ -13,8 +13,9 @@
 //   - pause.go: notices that this process stood still, so that what looked bad
 //     meanwhile is not held against the backends (A06).
 //   - monitor.go: the set of all backends; changes are told once each and in order.
-//   - service.go, services.go, selfprobe.go: the verdicts on the services, from
-//     their backends, their listeners and the self-probe (A07).
+//   - service.go, services.go, selfprober.go, selfprobe.go: the verdicts on the
+//     services, from their backends, their listeners and the self-probe (A07).
+//   - validate.go: what its section of the configuration may say.
 //
 // What it promises: the death of a backend is known within
 // fall × interval × 1.1 + timeout of health's configuration, or sooner through

@@ -83,3 +83,10 @@ func (p *pauses) overlap(from, to time.Time) bool {
 	}
 	return false
 }
+
+// latest is the last pause that the watcher noticed; zero: none.
+func (p *pauses) latest() Pause {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known[(p.next+len(p.known)-1)%len(p.known)]
+}

@@ -51,18 +51,28 @@ func (p *prober) run() {
 	defer p.running.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
 		case <-p.backend.kick:
+			if since := time.Since(last); since < leastGap {
+				timer.Reset(leastGap - since)
+				continue
+			}
 		case <-timer.C:
 		}
+		last = time.Now()
 		p.running.Add(1)
 		go p.once()
 		timer.Reset(p.pace())
 	}
 }
+
+// leastGap is the shortest time between the starts of two probes, however often
+// something asks for one: a closed port answers at once, again and again.
+const leastGap = 20 * time.Millisecond
 
 // once makes one probe. It ends within the timeout, so that at most a few run at
 // a time: they overlap only while the backend is suspect.

@@ -16,13 +16,15 @@ const (
 
 // penalty is how many requests a backend failed fast within the last second.
 type penalty struct {
-	total atomic.Int64 // 0 is all that most picks look at
+	total atomic.Int64           // 0 is all that most picks look at
+	until atomic.Pointer[moment] // when the newest slice ends: until then total is right
 
 	mu    sync.Mutex
 	slots [penaltySlots]int64
-	at    time.Time // when the newest slice began
-	now   int       // its slot
+	now   int // the newest slice
 }
+
+type moment struct{ time.Time }
 
 func (p *penalty) add(now time.Time) {
 	p.mu.Lock()
@@ -41,23 +43,30 @@ func (p *penalty) count() int64 {
 }
 
 func (p *penalty) countAt(now time.Time) int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.forget(now)
+	if until := p.until.Load(); until == nil || !now.Before(until.Time) {
+		p.mu.Lock()
+		p.forget(now)
+		p.mu.Unlock()
+	}
 	return p.total.Load()
 }
 
 // forget moves on to the slice of now.
 func (p *penalty) forget(now time.Time) {
-	steps := int(min(now.Sub(p.at)/penaltySlice, time.Duration(penaltySlots)))
-	for range steps {
+	until := p.until.Load()
+	if until == nil {
+		p.until.Store(&moment{now.Add(penaltySlice)})
+		return
+	}
+	late := now.Sub(until.Time)
+	if late < 0 {
+		return
+	}
+	steps := late/penaltySlice + 1
+	for range min(int(steps), penaltySlots) {
 		p.now = (p.now + 1) % penaltySlots
 		p.total.Add(-p.slots[p.now])
 		p.slots[p.now] = 0
 	}
-	if steps >= penaltySlots || p.at.IsZero() {
-		p.at = now
-	} else {
-		p.at = p.at.Add(time.Duration(steps) * penaltySlice)
-	}
+	p.until.Store(&moment{until.Add(steps * penaltySlice)})
 }

@@ -68,7 +68,7 @@ func (p *Pool) Update(cfg Config, members []Member) error {
 		}
 		names[name] = true
 		if _, err := members[i].Config.sourceAddr(); err != nil {
-			return fmt.Errorf("building pool %q: backend %q: %w", cfg.Name, name, err)
+			return fmt.Errorf("building pool %q: backend %q: source: %w", cfg.Name, name, err)
 		}
 	}
 	p.mu.Lock()
