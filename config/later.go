@@ -6,7 +6,6 @@ package config
 // any of those) is an error. A row is deleted when its feature works; nothing
 // else refers to it.
 var notYet = []missing{
-	{key: "include", feature: "include"},
 	{key: "dns[].tls", feature: "dns tls"},
 	{key: "dns[].https", feature: "dns https"},
 	{key: "dns[].routes", feature: "dns routes"},

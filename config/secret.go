@@ -57,6 +57,9 @@ func (p Pool) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String())
 // MarshalJSON names the pool.
 func (p Pool) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
 
+// MarshalYAML names the pool.
+func (p Pool) MarshalYAML() (any, error) { return p.String(), nil }
+
 // String names the backend.
 func (b Backend) String() string { return fmt.Sprintf("backend %s (%s)", b.Name, b.Address) }
 
@@ -65,6 +68,9 @@ func (b Backend) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.String
 
 // MarshalJSON names the backend.
 func (b Backend) MarshalJSON() ([]byte, error) { return json.Marshal(b.String()) }
+
+// MarshalYAML names the backend.
+func (b Backend) MarshalYAML() (any, error) { return b.String(), nil }
 
 // text writes the leaf's value for people; a secret is masked.
 func (l leaf) text() string {

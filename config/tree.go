@@ -103,7 +103,7 @@ func parseTree(file string, data []byte, report complain) *node {
 	c := converter{file: file, report: report, anchors: map[string]*node{}}
 	var root *node
 	for _, doc := range parsed.Docs {
-		if doc.Body == nil {
+		if doc.Body == nil || doc.Body.Type() == ast.DirectiveType { // `%YAML 1.2`
 			continue
 		}
 		n := c.convert(doc.Body, "")
@@ -264,11 +264,26 @@ func (c *converter) convert(n ast.Node, path string) *node {
 	case *ast.LiteralNode:
 		out.kind, out.quoted, out.text = scalar, true, v.Value.GetToken().Value
 	default:
-		t := n.GetToken()
-		out.kind, out.text = scalar, t.Value
-		out.quoted = t.Type == token.DoubleQuoteType || t.Type == token.SingleQuoteType
+		c.scalar(out, n.GetToken(), path)
 	}
 	return out
+}
+
+// scalar fills out. The parser takes more as text without quotes than YAML
+// allows (1.2.2 §7.3.3): what is read here in one way would be another thing
+// to the eye.
+func (c *converter) scalar(out *node, t *token.Token, path string) {
+	out.kind, out.text = scalar, t.Value
+	out.quoted = t.Type == token.DoubleQuoteType || t.Type == token.SingleQuoteType
+	switch {
+	case out.quoted:
+	case strings.Contains(t.Value, ": "), strings.HasSuffix(t.Value, ":"):
+		c.report(out.pos, path, `text with ": " in it needs quotes; or is a comma missing before the next key?`)
+		out.broken = true
+	case strings.Contains(strings.TrimSpace(t.Origin), "\n"):
+		c.report(out.pos, path, "text over more than one line needs quotes; or is the next line indented too far?")
+		out.broken = true
+	}
 }
 
 // mapping fills out. Keys given twice are reported; the first one counts.

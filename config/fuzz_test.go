@@ -1,0 +1,54 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzParse: any bytes give a configuration or errors, each with a place in the
+// text and a clean line; a configuration that is accepted is printed, and
+// differs in nothing from itself.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range append(files, "reference.yaml") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := newLoader(Options{NoFiles: true, HostName: "test"})
+		l.notYet = nil
+		l.glob = func(string) ([]string, error) { return nil, errors.New("no files here") }
+		c, report := l.load("test.yaml", data)
+		if (c == nil) != (len(report.Errors) > 0) {
+			t.Fatalf("configuration %v with %d errors", c != nil, len(report.Errors))
+		}
+		lines := strings.Count(string(data), "\n") + 1
+		for _, p := range append(report.Errors, report.Warnings...) {
+			if p.Line < 1 || p.Line > lines || p.Column < 1 || p.Message == "" {
+				t.Errorf("place outside the text: %v", p)
+			}
+			if s := p.String(); strings.ContainsAny(s, "\n\r\x00\x1b") || !utf8.ValidString(s) {
+				t.Errorf("not a clean line: %q", s)
+			}
+		}
+		if c == nil {
+			return
+		}
+		if changes := Diff(c, c); len(changes) > 0 {
+			t.Errorf("differs from itself: %v", changes)
+		}
+		if c.Summary() == "" || c.String() == "" {
+			t.Error("prints nothing")
+		}
+	})
+}
