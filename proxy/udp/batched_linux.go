@@ -44,7 +44,7 @@ func (b *batched) run() error {
 		if err != nil {
 			return fmt.Errorf("waiting for datagrams: %w", err)
 		}
-		if b.g.isClosed() {
+		if b.g.closed.Load() {
 			return nil
 		}
 		b.turn(b.events[:n])

@@ -32,7 +32,7 @@ func benchGroup(b *testing.B, plain bool, addr string, window int) {
 		b.Fatal(err)
 	}
 	ended := make(chan error)
-	go func() { ended <- g.Run(echoHandler{}) }()
+	go func() { ended <- g.Run(echo{}) }()
 	ping(b, c.LocalAddr().Port(), window)
 	_ = g.Close()
 	if err := <-ended; err != nil {

@@ -6,14 +6,14 @@ import (
 )
 
 // noteBuffers keeps what was read back and says what is missing.
-func (c *Conn) noteBuffers(recv, sent int, want ListenConfig) {
-	c.recv, c.sent = recv, sent
+func (c *Conn) noteBuffers(recv, send int, want ListenConfig) {
+	c.recvBuffer, c.sendBuffer = recv, send
 	var short []string
 	if recv < want.RecvBuffer {
 		short = append(short, shortBuffer("receive", recv, want.RecvBuffer, "net.core.rmem_max"))
 	}
-	if sent < want.SendBuffer {
-		short = append(short, shortBuffer("send", sent, want.SendBuffer, "net.core.wmem_max"))
+	if send < want.SendBuffer {
+		short = append(short, shortBuffer("send", send, want.SendBuffer, "net.core.wmem_max"))
 	}
 	c.warning = strings.Join(short, "; ")
 }

@@ -1,8 +1,13 @@
 package udp
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
+	"syscall"
 )
 
 // Conn is one socket of a Group: a listener, or connected to one peer.
@@ -14,7 +19,8 @@ type Conn struct {
 	wildcard      bool
 	is6           bool
 	scope         uint32 // interface of a link-local address that it is bound or connected to, else 0
-	recv, sent    int    // kernel buffers as read back
+	recvBuffer    int    // bytes, as read back
+	sendBuffer    int
 	warning       string
 	tag           atomic.Pointer[any]
 	closed        atomic.Bool
@@ -130,6 +136,26 @@ func (c *Conn) WriteTo(b []byte, d Dest) error {
 	return c.end.writeTo(b, d)
 }
 
+// count books one datagram that was tried to be sent, and says whose it was if it failed.
+func (c *Conn) count(d Dest, err error) error {
+	if c.dialed {
+		d.Peer = c.remote
+	}
+	switch {
+	case err == nil:
+		c.stats.sent.Add(1)
+		return nil
+	case errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EBADF):
+		c.stats.drops[DropClosed].Add(1)
+		return ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EAGAIN):
+		c.stats.drops[DropQueueFull].Add(1)
+	default:
+		c.stats.drops[DropSendError].Add(1)
+	}
+	return fmt.Errorf("sending to %s: %w", d.Peer, err)
+}
+
 // Close removes it from the Group and closes its socket before it returns; what is queued on it is dropped.
 // Calling it again does nothing.
 func (c *Conn) Close() error {
@@ -150,7 +176,7 @@ func (c *Conn) KernelDrops() uint64 { return c.end.kernelDrops() }
 
 // Buffers are the kernel's receive and send buffers in bytes as read back, in the unit in which they were asked for
 // (Linux books twice as much, for its own overhead).
-func (c *Conn) Buffers() (recv, send int) { return c.recv, c.sent }
+func (c *Conn) Buffers() (recv, send int) { return c.recvBuffer, c.sendBuffer }
 
 // BufferWarning is empty, or says which buffer is smaller than was asked for and which sysctl to raise to what.
 func (c *Conn) BufferWarning() string { return c.warning }

@@ -21,9 +21,10 @@ type Group struct {
 	conns   map[*Conn]struct{}
 	letters []letter
 	running bool
-	closed  bool
 
-	mail atomic.Bool // letters is not empty
+	// These two are written with mu held.
+	closed atomic.Bool
+	mail   atomic.Bool // letters is not empty
 
 	// The rest belongs to the goroutine that runs the loop.
 	h      Handler
@@ -122,7 +123,7 @@ func (g *Group) open(c *Conn, socket func() error) error {
 	}
 	g.mu.Lock()
 	err := ErrClosed
-	if !g.closed {
+	if !g.closed.Load() {
 		g.conns[c] = struct{}{}
 		if err = g.loop.watch(c); err != nil {
 			delete(g.conns, c)
@@ -139,12 +140,12 @@ func (g *Group) open(c *Conn, socket func() error) error {
 // polling. It can be called once. The handler runs on this goroutine (plain path: on one goroutine at a time).
 func (g *Group) Run(h Handler) error {
 	g.mu.Lock()
-	if g.closed || g.running {
+	if g.closed.Load() || g.running {
 		defer g.mu.Unlock()
-		if g.closed {
-			return nil
+		if g.running {
+			return errors.New("running a group: Run was called before")
 		}
-		return errors.New("running a group: it runs already")
+		return nil
 	}
 	g.running = true
 	g.h = h
@@ -171,11 +172,11 @@ func (g *Group) Wake() { g.loop.wake() }
 // again does nothing.
 func (g *Group) Close() error {
 	g.mu.Lock()
-	if g.closed {
+	if g.closed.Load() {
 		g.mu.Unlock()
 		return nil
 	}
-	g.closed = true
+	g.closed.Store(true)
 	running := g.running
 	conns := make([]*Conn, 0, len(g.conns))
 	for c := range g.conns {
@@ -193,13 +194,6 @@ func (g *Group) Close() error {
 		g.loop.close()
 	}
 	return errors.Join(errs...)
-}
-
-// isClosed is asked by the loop after each wake.
-func (g *Group) isClosed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
 }
 
 // post leaves a letter for the loop's goroutine.
@@ -281,7 +275,9 @@ func (g *Group) tellErrors() {
 func (g *Group) sendAll() {
 	for i, c := range g.dirty {
 		c.dirty, g.dirty[i] = false, nil
-		g.loop.send(c)
+		if !c.blocked {
+			g.loop.send(c)
+		}
 	}
 	g.dirty = g.dirty[:0]
 }

@@ -107,26 +107,27 @@ func (m *mmsg) recv(c *Conn, s *socket) (int, syscall.Errno) {
 func (m *mmsg) packets(c *Conn, n int) []Packet {
 	want := c.want()
 	hdrs := m.hdrs[want][:n]
-	out := m.pkts[:0]
+	k := 0
 	for i := range hdrs {
 		h := &hdrs[i]
 		if h.hdr.Flags&unix.MSG_TRUNC != 0 {
 			c.stats.drops[DropTruncated].Add(1)
 		} else {
-			out = append(out, Packet{})
-			p := &out[len(out)-1]
+			p := &m.pkts[k]
+			k++
 			p.Data = m.bufs[i][:h.len]
-			if want == wantData {
-				p.Dest = Dest{Peer: c.remote, Local: c.local.Addr(), IfIndex: c.scope}
-			} else {
+			switch want {
+			case wantData:
+				p.Peer, p.Local, p.IfIndex = c.remote, c.local.Addr(), c.scope
+			case wantPeer:
 				p.Peer, p.IfIndex = m.names[i].decode()
 				p.Local = c.local.Addr()
-			}
-			if want == wantAll {
+			case wantAll:
+				p.Peer, _ = m.names[i].decode()
 				p.Local, p.IfIndex = m.ctls[i].decode()
 			}
 		}
-		// The kernel has written how much it used.
+		// The kernel wrote how much it used: the next recv needs to say again how much there is.
 		if want >= wantPeer {
 			h.hdr.Namelen = uint32(len(m.names[i]))
 		}
@@ -134,7 +135,7 @@ func (m *mmsg) packets(c *Conn, n int) []Packet {
 			h.hdr.SetControllen(controlSize)
 		}
 	}
-	return out
+	return m.pkts[:k]
 }
 
 // fill makes messages of the head of c's queue and returns how many.

@@ -3,7 +3,6 @@ package udp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -41,7 +40,7 @@ func (p *plain) run() error {
 	p.waiting = nil
 	p.mu.Unlock()
 	for range p.woken {
-		if p.g.isClosed() {
+		if p.g.closed.Load() {
 			break
 		}
 		p.turn.Lock()
@@ -134,27 +133,13 @@ func (p *plain) send(c *Conn) {
 		}
 		slot := c.queue.pop()
 		err := s.write(slot.buf[:slot.n], slot.dest)
-		if err != nil && c.dialed && !errors.Is(err, os.ErrDeadlineExceeded) && !c.closed.Load() {
+		if c.dialed && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
 			// It may be an error held against the socket since an earlier datagram.
 			p.g.fail(c, errnoOf(err))
 			err = s.write(slot.buf[:slot.n], slot.dest)
 		}
-		c.count(err)
+		_ = c.count(slot.dest, err) // the error is in the books
 		p.g.slots.put(slot)
-	}
-}
-
-// count books one datagram to send.
-func (c *Conn) count(err error) {
-	switch {
-	case err == nil:
-		c.stats.sent.Add(1)
-	case errors.Is(err, net.ErrClosed):
-		c.stats.drops[DropClosed].Add(1)
-	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EAGAIN):
-		c.stats.drops[DropQueueFull].Add(1)
-	default:
-		c.stats.drops[DropSendError].Add(1)
 	}
 }
 
@@ -266,17 +251,16 @@ func (s *plainSocket) write(b []byte, d Dest) error {
 func (s *plainSocket) writeTo(b []byte, d Dest) error {
 	c := s.c
 	if !c.dialed && !c.canReach(d) {
-		c.stats.drops[DropSendError].Add(1)
-		return fmt.Errorf("sending to %s: %w", d.Peer, syscall.EAFNOSUPPORT)
+		return c.count(d, syscall.EAFNOSUPPORT)
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(plainWait)) // fails on a closed socket, as the write does then
 	err := s.write(b, d)
-	if err != nil && c.dialed && !errors.Is(err, os.ErrDeadlineExceeded) && !c.closed.Load() {
+	if c.dialed && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		// As in plain.send; the handler hears of it in its own time.
 		c.g.post(letter{c: c, err: errnoOf(err)})
 		err = s.write(b, d)
 	}
-	c.count(err)
-	return err
+	return c.count(d, err)
 }
 
 func (s *plainSocket) kernelDrops() uint64 {

@@ -11,29 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller waits for the sockets of one Group. They are in an epoll set of their own, and that set is waited on through
-// the runtime's poller: a goroutine with nothing to do is parked and holds neither a thread nor a processor.
+// poller waits for the sockets of one Group. They are in an epoll set of their own, and the runtime's poller waits for
+// that set: a goroutine with nothing to do is parked, and holds neither a thread nor a processor.
+//
+// Between the two is a gate, an epoll set that holds nothing but the first one. While the loop is busy the gate is
+// shut: the runtime's poller would otherwise be woken on another core by each datagram that arrives, for nothing.
 type poller struct {
-	ep     int // the sockets and event
-	event  int // eventfd that wake writes
-	file   *os.File
-	raw    syscall.RawConn
-	try    func(uintptr) bool // made once: a closure for each wait would be an allocation
+	ep    int // the sockets, and event
+	gate  int // ep
+	event int // eventfd that wake writes to
+	file  *os.File
+	raw   syscall.RawConn
+	try   func(uintptr) bool // tryOnce; made once, since a method value for each wait would be an allocation
+	awake atomic.Bool        // event was or will be written and is not read yet
+
+	// Of the loop's goroutine.
 	events []unix.EpollEvent
 	n      int
 	errno  syscall.Errno
-	awake  atomic.Bool
+	open   bool // the gate
+	parked bool // since wait was called
 
-	mu     sync.Mutex // of event against closed
+	mu     sync.Mutex // the descriptors against closed
 	closed bool
 }
 
 func newPoller() (*poller, error) {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("creating an epoll set: %w", err)
-	}
-	p := &poller{ep: ep, event: -1}
+	p := &poller{ep: -1, gate: -1, event: -1}
+	p.try = p.tryOnce
 	if err := p.init(); err != nil {
 		p.close()
 		return nil, err
@@ -42,14 +47,9 @@ func newPoller() (*poller, error) {
 }
 
 func (p *poller) init() (err error) {
-	if err := unix.SetNonblock(p.ep, true); err != nil {
-		return fmt.Errorf("making the epoll set non-blocking: %w", err)
+	if p.ep, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("creating an epoll set: %w", err)
 	}
-	p.file = os.NewFile(uintptr(p.ep), "epoll")
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		return fmt.Errorf("waiting on the epoll set: %w", err)
-	}
-	p.try = p.tryOnce
 	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("creating an event descriptor: %w", err)
 	}
@@ -57,12 +57,27 @@ func (p *poller) init() (err error) {
 	if err := unix.EpollCtl(p.ep, unix.EPOLL_CTL_ADD, p.event, &ev); err != nil {
 		return fmt.Errorf("watching the event descriptor: %w", err)
 	}
+	if p.gate, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("creating an epoll set: %w", err)
+	}
+	ev = unix.EpollEvent{Fd: int32(p.ep)}
+	if err := unix.EpollCtl(p.gate, unix.EPOLL_CTL_ADD, p.ep, &ev); err != nil {
+		return fmt.Errorf("watching the epoll set: %w", err)
+	}
+	// os.NewFile gives only non-blocking descriptors to the runtime's poller.
+	if err := unix.SetNonblock(p.gate, true); err != nil {
+		return fmt.Errorf("making an epoll set non-blocking: %w", err)
+	}
+	p.file = os.NewFile(uintptr(p.gate), "epoll")
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		return fmt.Errorf("waiting for the epoll set: %w", err)
+	}
 	return nil
 }
 
-// wait fills events with what is ready, after waiting for it.
+// wait fills events with what is ready, as soon as something is.
 func (p *poller) wait(events []unix.EpollEvent) (int, error) {
-	p.events = events
+	p.events, p.parked = events, false
 	if err := p.raw.Read(p.try); err != nil {
 		return 0, err
 	}
@@ -77,15 +92,37 @@ func (p *poller) wait(events []unix.EpollEvent) (int, error) {
 	return p.n, nil
 }
 
+// tryOnce tells whether there is something to do; if not, the goroutine is parked until the gate lets an event through,
+// and then asked again.
 func (p *poller) tryOnce(uintptr) bool {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
-		if errno == unix.EINTR {
-			continue
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
+			uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
+		if errno != unix.EINTR {
+			p.n, p.errno = int(n), errno
+			break
 		}
-		p.n, p.errno = int(n), errno
-		return n != 0 || errno != 0
 	}
+	busy := p.n != 0 && !p.parked // work for a second turn in a row
+	idle := p.n == 0
+	switch {
+	case p.errno != 0:
+	case busy && p.open:
+		p.setGate(false)
+	case idle && !p.open:
+		p.setGate(true) // lets what came since epoll_pwait through at once
+	}
+	p.parked = true
+	return !idle || p.errno != 0
+}
+
+func (p *poller) setGate(open bool) {
+	ev := unix.EpollEvent{Fd: int32(p.ep)}
+	if open {
+		ev.Events = unix.EPOLLIN
+	}
+	_, _, p.errno = unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.gate), unix.EPOLL_CTL_MOD, uintptr(p.ep), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	p.open = open
 }
 
 // clear takes the wake back before the turn that it asked for: one that comes after this asks for another turn, and one
@@ -125,12 +162,14 @@ func (p *poller) close() {
 		return
 	}
 	p.closed = true
-	if p.event >= 0 {
-		_ = unix.Close(p.event)
-	}
 	if p.file != nil {
 		_ = p.file.Close()
-	} else {
-		_ = unix.Close(p.ep)
+	} else if p.gate >= 0 {
+		_ = unix.Close(p.gate)
+	}
+	for _, fd := range []int{p.event, p.ep} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 	}
 }

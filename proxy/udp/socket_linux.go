@@ -106,36 +106,21 @@ func (s *socket) interest(ep, op int, events uint32) error {
 func (s *socket) writeTo(b []byte, d Dest) error {
 	c := s.conn
 	if !c.dialed && !c.canReach(d) {
-		c.stats.drops[DropSendError].Add(1)
-		return fmt.Errorf("sending to %s: %w", d.Peer, unix.EAFNOSUPPORT)
+		return c.count(d, unix.EAFNOSUPPORT)
 	}
-	if !s.use() {
-		c.stats.drops[DropClosed].Add(1)
-		return ErrClosed
-	}
-	defer s.done()
-	err := s.sendmsg(b, d)
-	if err != nil && c.dialed && !errors.Is(err, unix.EAGAIN) {
+	errno := s.sendmsg(b, d)
+	if c.dialed && errno != 0 && errno != unix.EAGAIN && errno != unix.EBADF {
 		// As in batched.sendFilled; the handler hears of it in its own time.
-		c.g.post(letter{c: c, err: err})
-		err = s.sendmsg(b, d)
+		c.g.post(letter{c: c, err: errno})
+		errno = s.sendmsg(b, d)
 	}
-	switch {
-	case err == nil:
-		c.stats.sent.Add(1)
-		return nil
-	case errors.Is(err, unix.EAGAIN):
-		c.stats.drops[DropQueueFull].Add(1)
-	default:
-		c.stats.drops[DropSendError].Add(1)
+	if errno == 0 {
+		return c.count(d, nil)
 	}
-	if c.dialed {
-		d.Peer = c.remote
-	}
-	return fmt.Errorf("sending to %s: %w", d.Peer, err)
+	return c.count(d, errno)
 }
 
-func (s *socket) sendmsg(b []byte, d Dest) error {
+func (s *socket) sendmsg(b []byte, d Dest) unix.Errno {
 	var (
 		name sockaddr
 		ctl  control
@@ -156,13 +141,13 @@ func (s *socket) sendmsg(b []byte, d Dest) error {
 			hdr.SetControllen(ctl.encode(d))
 		}
 	}
+	if !s.use() {
+		return unix.EBADF
+	}
+	defer s.done()
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdr)), unix.MSG_DONTWAIT)
-		switch errno {
-		case 0:
-			return nil
-		case unix.EINTR:
-		default:
+		if errno != unix.EINTR {
 			return errno
 		}
 	}
@@ -256,11 +241,11 @@ func (c *Conn) setBuffers(fd int, cfg ListenConfig) error {
 	if err != nil {
 		return fmt.Errorf("setting the receive buffer: %w", err)
 	}
-	sent, err := setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, cfg.SendBuffer)
+	send, err := setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, cfg.SendBuffer)
 	if err != nil {
 		return fmt.Errorf("setting the send buffer: %w", err)
 	}
-	c.noteBuffers(recv, sent, cfg)
+	c.noteBuffers(recv, send, cfg)
 	return nil
 }
 

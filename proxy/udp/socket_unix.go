@@ -40,11 +40,11 @@ func (c *Conn) setBuffers(fd int, cfg ListenConfig) error {
 	if err != nil {
 		return fmt.Errorf("reading the receive buffer: %w", err)
 	}
-	sent, err := setBuffer(fd, unix.SO_SNDBUF, cfg.SendBuffer)
+	send, err := setBuffer(fd, unix.SO_SNDBUF, cfg.SendBuffer)
 	if err != nil {
 		return fmt.Errorf("reading the send buffer: %w", err)
 	}
-	c.noteBuffers(recv, sent, cfg)
+	c.noteBuffers(recv, send, cfg)
 	return nil
 }
 
