@@ -28,6 +28,7 @@ func SelfCommand(args ...string) Command { return Command{Path: "/proc/self/exe"
 
 // child is one running speaker.
 type child struct {
+	pid    int
 	conn   net.Conn // orders out, reports in
 	kill   func()
 	exited <-chan struct{} // closed when the process is gone
@@ -81,7 +82,7 @@ func (c Command) launch(line func(string)) (*child, error) {
 		conn.Close()
 		close(exited)
 	}()
-	return &child{conn: conn, exited: exited, words: func() string { return verdict },
+	return &child{pid: cmd.Process.Pid, conn: conn, exited: exited, words: func() string { return verdict },
 		kill: func() { _ = cmd.Process.Kill() }}, nil
 }
 

@@ -107,7 +107,7 @@ func decideEntry(now time.Time, e *Entry) Decision {
 	switch {
 	case !e.DrainSince.IsZero():
 		return decideDrain(now, e)
-	case e.Paused:
+	case e.Paused && !e.HealthySince.IsZero():
 		return Decision{State: Withdrawn, Reason: ReasonPaused,
 			WaitsFor: "one self-probe and one good probe of enough backends for " + strings.Join(e.Config.Requires, ", ")}
 	case !e.HealthySince.IsZero():

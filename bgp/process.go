@@ -37,6 +37,7 @@ type process struct {
 	number     uint64 // of routes; 0: nothing was announced yet
 	stamp      time.Duration
 	speaker    string // up, starting, down
+	pid        int
 	report     Report
 	state      string
 	since      time.Time // of state
@@ -144,9 +145,11 @@ func (p *process) live() (words string, wanted bool) {
 	if err != nil {
 		return err.Error(), false
 	}
+	p.setPID(c.pid)
 	defer func() {
 		c.kill()
 		<-c.exited
+		p.setPID(0)
 		p.setSpeaker("down")
 	}()
 	reports := make(chan Report)
@@ -254,7 +257,13 @@ func (f *feed) send() error {
 	p.retuned = false
 	p.mu.Unlock()
 	if !f.told || retuned {
-		if err := f.write(Order{Kind: OrderSession, Session: &s, Stamp: int64(p.o.Uptime())}); err != nil {
+		// A session alone is no sign of the controller's life, unless it has not
+		// decided anything yet.
+		o := Order{Kind: OrderSession, Session: &s, Stamp: int64(stamp)}
+		if number == 0 {
+			o.Stamp = int64(p.o.Uptime())
+		}
+		if err := f.write(o); err != nil {
 			return err
 		}
 		f.told = true
@@ -339,6 +348,12 @@ func (p *process) setSpeaker(s string) {
 	}
 }
 
+func (p *process) setPID(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pid = pid
+}
+
 // buried notes a death and returns how long to wait for the next life. The
 // first death after a long life costs no wait, so that routes are back within
 // 3 s; from the second on it is 1 s, doubling to 60 s (A15).
@@ -398,7 +413,7 @@ func (p *process) status() NeighborStatus {
 	defer p.mu.Unlock()
 	s := NeighborStatus{Name: p.name, Speaker: p.speaker, Address: p.session.Address.String(), ASN: p.session.ASN,
 		State: p.state, Since: p.since.UTC(), Advertised: []string{}, Received: p.report.Received, LastError: p.lastError,
-		SpeakerDeaths: p.total, Drifts: p.drifts + p.report.Drifts}
+		SpeakerPID: p.pid, SpeakerDeaths: p.total, Drifts: p.drifts + p.report.Drifts}
 	if p.speaker == "up" {
 		s.LeaseMarginSeconds = min(p.margin[0], p.margin[1]).Round(time.Millisecond).Seconds()
 	}

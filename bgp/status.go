@@ -41,9 +41,10 @@ type NeighborStatus struct {
 	ASN                uint32    `json:"asn"`
 	State              string    `json:"state"`
 	Since              time.Time `json:"since"`
-	Advertised         []string  `json:"advertised"` // what the session really carries
-	Received           int       `json:"received"`   // routes that the neighbor sends us; none is used
-	LastError          string    `json:"last_error"` // why it is not established, or why it last fell
+	Advertised         []string  `json:"advertised"`  // what the session really carries
+	Received           int       `json:"received"`    // routes that the neighbor sends us; none is used
+	LastError          string    `json:"last_error"`  // why it is not established, or why it last fell
+	SpeakerPID         int       `json:"speaker_pid"` // 0: none runs
 	SpeakerDeaths      uint64    `json:"speaker_deaths"`
 	Drifts             uint64    `json:"drifts"` // differences between desired and sent that were mended
 }

@@ -88,7 +88,8 @@ func (l *logger) Info(msg string, fields log.Fields) {
 		l.note("session fell: hold timer expired, the neighbor was silent")
 	default:
 		// A notification was noted with its words already.
-		if !strings.HasPrefix(reason, "notification-") {
+		// "dying" and "admin-down" are our own doing.
+		if !strings.HasPrefix(reason, "notification-") && reason != "dying" && reason != "admin-down" {
 			l.note("session fell: " + reason)
 		}
 	}
