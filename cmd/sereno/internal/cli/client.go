@@ -25,27 +25,30 @@ const (
 
 // client talks to one node over its socket.
 type client struct {
-	socket string
-	http   *http.Client
+	socket       string
+	http         *http.Client
+	read, change time.Duration // timeouts
 }
 
 func newClient(socket string) *client {
-	return &client{socket, &http.Client{Transport: &http.Transport{
+	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
-	}}}
+	}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client{socket: socket, http: &http.Client{Transport: transport, CheckRedirect: stay}, read: readTimeout, change: changeTimeout}
 }
 
 // get reads a document.
 func (c *client) get(ctx context.Context, path string) ([]byte, error) {
-	return c.ask(ctx, readTimeout, http.MethodGet, path, nil)
+	return c.ask(ctx, c.read, http.MethodGet, path, nil)
 }
 
 // post makes a change and reads its answer into result.
 func (c *client) post(ctx context.Context, path string, arguments url.Values, result any) error {
-	body, err := c.ask(ctx, changeTimeout, http.MethodPost, path, arguments)
+	body, err := c.ask(ctx, c.change, http.MethodPost, path, arguments)
 	if err != nil {
 		return err
 	}
@@ -95,6 +98,9 @@ func (c *client) ask(ctx context.Context, timeout time.Duration, method, path st
 
 // unreachable says in words why no node answers.
 func (c *client) unreachable(err error, timeout time.Duration) error {
+	if asked := (*url.Error)(nil); errors.As(err, &asked) {
+		err = asked.Err
+	}
 	why := "the connection broke: " + err.Error()
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -107,7 +113,7 @@ func (c *client) unreachable(err error, timeout time.Duration) error {
 		why = "the socket is left from a node that has ended: start it with `sereno run`"
 	case errors.Is(err, fs.ErrPermission):
 		why = "permission denied: run this as the node's user or as a member of the socket's group"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		why = "it closed the connection: the node is stopping, or has too many connections"
 	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENAMETOOLONG):
 		why = "that cannot be the path of a socket"
