@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"sereno/bgp"
+)
 
 // checker runs every check that looks at values: the sections' own, and those
 // that need more than one section.
@@ -14,17 +18,6 @@ type checker struct {
 	notYet   []missing
 	inactive []string // features of notYet that the configuration would have
 }
-
-// validator is what each section's own package offers; that of a pool and of
-// its health wants the protocol first.
-type (
-	validator interface {
-		Validate(report func(key, message string))
-	}
-	protocolValidator interface {
-		Validate(protocol string, report func(key, message string))
-	}
-)
 
 func (k *checker) check() {
 	k.said, k.doubts = map[string]bool{}, map[string]bool{}
@@ -56,41 +49,31 @@ func (k *checker) at(path string) func(key, message string) {
 // sections lets each package check its own.
 func (k *checker) sections() {
 	c := k.config
-	k.validate("node", "", &c.Node)
-	k.validate("log", "", &c.Log)
-	k.validate("admin", "", &c.Admin)
+	c.Node.Validate(k.at("node"))
+	c.Log.Validate(k.at("log"))
+	c.Admin.Validate(k.at("admin"))
 	for i := range c.Pools {
 		p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
-		k.validate(path, p.Protocol, &p.Config)
-		k.validate(path+".health", p.Protocol, &p.Health)
+		p.Config.Validate(p.Protocol, k.at(path))
+		p.Health.Validate(p.Protocol, k.at(path+".health"))
 		for j := range p.Backends {
-			at := fmt.Sprintf("%s.backends[%d]", path, j)
-			k.validate(at, p.Protocol, &p.Backends[j].BackendConfig)
-			if p.Protocol == "radius" {
-				k.validate(at, p.Protocol, &p.Backends[j].RADIUS)
-			}
+			b, report := &p.Backends[j], k.at(fmt.Sprintf("%s.backends[%d]", path, j))
+			b.BackendConfig.Validate(p.Protocol, report)
+			b.RADIUS.Validate(p.Protocol, report)
 		}
 	}
 	for i := range c.DNS {
-		k.validate(fmt.Sprintf("dns[%d]", i), "", &c.DNS[i])
+		c.DNS[i].Validate(k.at(fmt.Sprintf("dns[%d]", i)))
 	}
 	for i := range c.RADIUS {
-		k.validate(fmt.Sprintf("radius[%d]", i), "", &c.RADIUS[i])
+		c.RADIUS[i].Validate(k.at(fmt.Sprintf("radius[%d]", i)))
 	}
-	k.validate("bgp", "", &c.BGP)
+	c.BGP.Validate(k.at("bgp"))
 	for i := range c.Anycast {
-		k.validate(fmt.Sprintf("anycast[%d]", i), "", &c.Anycast[i])
+		c.Anycast[i].Validate(k.at(fmt.Sprintf("anycast[%d]", i)))
 	}
-	k.validate("availability", "", &c.Availability)
-}
-
-func (k *checker) validate(path, protocol string, section any) {
-	switch s := section.(type) {
-	case validator:
-		s.Validate(k.at(path))
-	case protocolValidator:
-		s.Validate(protocol, k.at(path))
-	}
+	bgp.ValidateTogether(&c.BGP, c.Anycast, k.fail)
+	c.Availability.Validate(k.at("availability"))
 }
 
 // named is one thing with a name, and the path of its section.

@@ -79,6 +79,14 @@ func (d *decoder) section(n *node, v reflect.Value, at place) {
 			continue
 		}
 		d.decode(e.value, v.FieldByIndex(fields[i].index), fields[i], p)
+		if e.value.broken {
+			// It may have swallowed the keys after it, which are then not missing.
+			for _, f := range fields {
+				if n.get(f.name) == nil {
+					d.bad[join(at.path, f.name)] = true
+				}
+			}
+		}
 	}
 }
 

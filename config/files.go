@@ -79,7 +79,8 @@ func (k *checker) secrets() {
 	for i := range c.Pools {
 		p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
 		if probe := &p.Health.RADIUS; probe.PasswordFile != "" {
-			probe.Password = k.oneLine(path+".health.radius.password_file", probe.PasswordFile)
+			// User-Password of RFC 2865 §5.2.
+			probe.Password = k.shortLine(path+".health.radius.password_file", probe.PasswordFile, 128, "a User-Password")
 		}
 		for j := range p.Backends {
 			if b := &p.Backends[j].RADIUS; b.SecretFile != "" {
@@ -97,11 +98,7 @@ func (k *checker) secrets() {
 	for i, n := range c.BGP.Neighbors {
 		if n.PasswordFile != "" {
 			// TCP_MD5SIG_MAXKEYLEN of tcp(7).
-			path := fmt.Sprintf("bgp.neighbors[%d].password_file", i)
-			password := k.oneLine(path, n.PasswordFile)
-			if len(password) > 80 {
-				k.fail(path, fmt.Sprintf("the password in %s is %d bytes long; TCP MD5 takes at most 80", n.PasswordFile, len(password)))
-			}
+			password := k.shortLine(fmt.Sprintf("bgp.neighbors[%d].password_file", i), n.PasswordFile, 80, "TCP MD5")
 			c.NeighborPasswords[n.Name] = Secret(password)
 		}
 	}
@@ -112,6 +109,15 @@ func (k *checker) oneLine(path, name string) string {
 		return lines[0]
 	}
 	return ""
+}
+
+// shortLine is oneLine with a bound on the bytes, and who sets it.
+func (k *checker) shortLine(path, name string, most int, taker string) string {
+	line := k.oneLine(path, name)
+	if len(line) > most {
+		k.fail(path, fmt.Sprintf("the password in %s is %d bytes long; %s takes at most %d", name, len(line), taker, most))
+	}
+	return line
 }
 
 // lines reads a file of secrets, one on a line. Spaces inside a line belong to

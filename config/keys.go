@@ -40,7 +40,7 @@ func fieldsOf(t reflect.Type) []field {
 		case ok && name != "-" && f.IsExported():
 			out = append(out, field{
 				name: name, index: []int{i}, typ: f.Type, scalar: option == "scalar",
-				secret: f.Tag.Get("secret") == "true", file: f.Tag.Get("file") == "true", path: f.Tag.Get("path") == "true",
+				secret: f.Tag.Get("secret") == "true", file: f.Tag.Get("file") == "true" || strings.HasSuffix(name, "_file"), path: f.Tag.Get("path") == "true",
 			})
 		}
 	}

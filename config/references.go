@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"sereno/proxy/radiusfront"
 )
 
 // radiusKeys and dnsKeys are the keys that only one protocol's pools have.
@@ -27,6 +29,11 @@ func (k *checker) pools() {
 			k.foreignKeys(p, path, dnsKeys, "dns")
 			if len(p.HashKey) == 0 {
 				k.fail(path+".hash_key", "is empty; name at least one attribute, for example User-Name")
+			}
+			for j, name := range p.HashKey {
+				if _, ok := radiusfront.HashAttribute(name); !ok {
+					k.fail(fmt.Sprintf("%s.hash_key[%d]", path, j), fmt.Sprintf("%q is not an attribute to choose a backend by; write for example Calling-Station-Id or User-Name", name))
+				}
 			}
 		default:
 			continue

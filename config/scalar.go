@@ -167,9 +167,13 @@ func parseDuration(text string) (time.Duration, string) {
 	return d, ""
 }
 
-// parsePrefix reads a prefix. Host bits are left to the section that knows whether they matter.
+// parsePrefix reads a prefix. Bits after its length would be cut off in one
+// place and compared in another.
 func parsePrefix(text string) (netip.Prefix, string) {
 	if p, err := netip.ParsePrefix(text); err == nil {
+		if p != p.Masked() {
+			return p, fmt.Sprintf("%s has host bits set; write %s, or %s/%d for the one address", text, p.Masked(), p.Addr(), p.Addr().BitLen())
+		}
 		return p, ""
 	}
 	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {

@@ -4,17 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
-)
-
-// warner is what a section's own package offers where it has something to warn of.
-type (
-	warner interface {
-		Warnings(report func(key, message string))
-	}
-	protocolWarner interface {
-		Warnings(protocol string, report func(key, message string))
-	}
 )
 
 // warning notes what works but hurts. Where there is an error, it is enough.
@@ -34,43 +23,34 @@ func (k *checker) warn() {
 	used := k.usedPools()
 	for i := range c.Pools {
 		p, path := &c.Pools[i], fmt.Sprintf("pools[%d]", i)
-		k.sectionWarnings(path, p.Protocol, &p.Config)
-		k.sectionWarnings(path+".health", p.Protocol, &p.Health)
 		k.poolWarnings(p, path)
 		if p.Name != "" && !used[p.Name] && len(k.report.Errors) == 0 {
 			k.warning(path, fmt.Sprintf("no service uses pool %q", p.Name))
 		}
-		if p.Protocol == "radius" {
-			for j := range p.Backends {
-				k.sectionWarnings(fmt.Sprintf("%s.backends[%d]", path, j), p.Protocol, &p.Backends[j].RADIUS)
-			}
-		}
 	}
 	for i := range c.DNS {
-		k.sectionWarnings(fmt.Sprintf("dns[%d]", i), "", &c.DNS[i])
+		c.DNS[i].Warnings(k.warnAt(fmt.Sprintf("dns[%d]", i)))
 	}
 	for i := range c.RADIUS {
-		k.sectionWarnings(fmt.Sprintf("radius[%d]", i), "", &c.RADIUS[i])
+		path := fmt.Sprintf("radius[%d]", i)
 		for j := range c.RADIUS[i].Clients {
-			k.sectionWarnings(fmt.Sprintf("radius[%d].clients[%d]", i, j), "", &c.RADIUS[i].Clients[j])
+			c.RADIUS[i].Clients[j].Warnings(k.warnAt(fmt.Sprintf("%s.clients[%d]", path, j)))
+		}
+		if len(c.RADIUS[i].Clients) == 0 {
+			k.warning(path+".clients", "no client: every request would be dropped")
 		}
 		k.coaSourceWarning(i)
 	}
-	k.sectionWarnings("bgp", "", &c.BGP)
+	c.BGP.Warnings(k.warnAt("bgp"))
 	for i := range c.Anycast {
-		k.sectionWarnings(fmt.Sprintf("anycast[%d]", i), "", &c.Anycast[i])
+		c.Anycast[i].Warnings(k.warnAt(fmt.Sprintf("anycast[%d]", i)))
 		k.withdrawWarning(i)
 	}
 }
 
-func (k *checker) sectionWarnings(path, protocol string, section any) {
-	report := func(key, message string) { k.warning(join(path, key), message) }
-	switch s := section.(type) {
-	case warner:
-		s.Warnings(report)
-	case protocolWarner:
-		s.Warnings(protocol, report)
-	}
+// warnAt is the report function for warnings of the section at a path.
+func (k *checker) warnAt(path string) func(key, message string) {
+	return func(key, message string) { k.warning(join(path, key), message) }
 }
 
 func (k *checker) usedPools() map[string]bool {
@@ -90,24 +70,20 @@ func (k *checker) usedPools() map[string]bool {
 	return used
 }
 
-// poolWarnings warns of pools without anybody to spare and of timeouts that
-// FreeRADIUS's reject_delay of 1 s would exceed.
+// poolWarnings warns of what the sections of a pool say, and of a role without
+// anybody to spare.
 func (k *checker) poolWarnings(p *Pool, path string) {
+	p.Config.Warnings(p.Protocol, k.warnAt(path))
+	p.Health.Warnings(p.Protocol, k.warnAt(path+".health"))
+	if p.Protocol == "radius" {
+		for j := range p.Backends {
+			p.Backends[j].RADIUS.Warnings(k.warnAt(fmt.Sprintf("%s.backends[%d]", path, j)))
+		}
+	}
 	for _, role := range p.roles() {
 		if n := len(p.inRole(role)); n == 1 {
 			name := map[string]string{"dns": "", "auth": " for authentication", "acct": " for accounting"}[role]
 			k.warning(path+".backends", fmt.Sprintf("one backend only%s: nothing stands in for it", name))
-		}
-	}
-	if p.Protocol != "radius" {
-		return
-	}
-	for _, t := range []struct {
-		key   string
-		value time.Duration
-	}{{"attempt_timeout", p.AttemptTimeout}, {"timeout", p.Timeout}, {"health.timeout", p.Health.Timeout}} {
-		if t.value > 0 && t.value <= time.Second {
-			k.warning(path+"."+t.key, fmt.Sprintf("%s is not longer than the second by which FreeRADIUS delays a reject (reject_delay); write 1500ms or more", durationText(int64(t.value))))
 		}
 	}
 }
