@@ -1,0 +1,80 @@
+package app
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sereno/bgp"
+	"sereno/cmd/sereno/internal/admin"
+	"sereno/health"
+)
+
+// backendChanged hears every change of a backend: one line, one event.
+func (n *Node) backendChanged(e health.Event) {
+	level := zapcore.InfoLevel
+	if e.To == health.Down || e.To == health.Suspect {
+		level = zapcore.WarnLevel
+	}
+	n.log.Log(level, "backend "+e.To.String(), zap.String("pool", e.Pool), zap.String("backend", e.Backend), zap.String("role", e.Role),
+		zap.Stringer("from", e.From), zap.String("reason", string(e.Reason)), zap.String("detail", e.Detail))
+	n.publish(admin.EventBackend, e.Pool+"/"+e.Backend+" ("+e.Role+")", e.From.String(), e.To.String(), string(e.Reason), e.Detail)
+}
+
+// serviceChanged hears every change of a service, and brings it to the routes first.
+func (n *Node) serviceChanged(e health.ServiceEvent) {
+	n.tellRoutes()
+	level := zapcore.InfoLevel
+	switch e.To {
+	case health.ServiceDown:
+		level = zapcore.ErrorLevel
+	case health.ServiceDegraded:
+		level = zapcore.WarnLevel
+	case health.ServiceStarting, health.ServiceUp, health.ServiceDrained:
+	}
+	n.log.Log(level, "service "+string(e.To), zap.String("service", e.Service), zap.String("kind", e.Kind),
+		zap.String("from", string(e.From)), zap.String("reason", string(e.Reason)), zap.String("detail", e.Detail))
+	n.publish(admin.EventService, e.Service, string(e.From), string(e.To), string(e.Reason), e.Detail)
+}
+
+// routeChanged hears every change of a route, after it has left for the speakers.
+// It is called with the controller's lock held.
+func (n *Node) routeChanged(e bgp.Event) {
+	level := zapcore.InfoLevel
+	if e.To != bgp.Announced && !n.stopping.Load() {
+		level = zapcore.WarnLevel
+	}
+	n.log.Log(level, "route "+string(e.To), zap.String("anycast", e.Anycast), zap.String("from", string(e.From)),
+		zap.String("reason", string(e.Reason)), zap.String("waits_for", e.WaitsFor))
+	n.publish(admin.EventAnycast, e.Anycast, string(e.From), string(e.To), string(e.Reason), e.WaitsFor)
+	n.markDemoted(e)
+}
+
+// markDemoted tells health which services serve behind demoted routes: they are
+// degraded. Those of a drain or a stop are not: that is meant.
+func (n *Node) markDemoted(e bgp.Event) {
+	on := e.To == bgp.Demoted && (e.Reason == bgp.ReasonServiceDown || e.Reason == bgp.ReasonNoOtherSite)
+	for _, a := range n.shape.Load().config.Anycast {
+		if a.Name != e.Anycast {
+			continue
+		}
+		for _, name := range a.Requires {
+			n.services.Demote(name, on)
+		}
+	}
+}
+
+// paused hears when this process stood still.
+func (n *Node) paused(p health.Pause) {
+	n.log.Warn("this process stood still; everything is probed anew", zap.Duration("for", p.Length().Round(time.Millisecond)))
+}
+
+// publish gives an event to the subscribers of the API, once it is open.
+func (n *Node) publish(kind, name, from, to, reason, detail string) {
+	if door := n.door.Load(); door != nil {
+		door.Publish(admin.Event{
+			At: admin.Instant{Time: n.now()}, Kind: kind, Name: name, From: from, To: to, Reason: reason, Detail: detail,
+		})
+	}
+}

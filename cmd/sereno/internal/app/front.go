@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+
+	"sereno/cmd/sereno/internal/admin"
+	"sereno/config"
+	"sereno/health"
+)
+
+// front is a DNS or RADIUS service as the rest of the node sees it.
+type front interface {
+	name() string
+	kind() string // "dns" or "radius"
+	Start() error
+	// update makes the front what its section of c says, or changes nothing.
+	update(n *Node, c *config.Config, pools poolSet) error
+	// Close answers what is in flight until ctx ends, then closes.
+	Close(ctx context.Context) error
+	// Packets is how many datagrams its workers have read so far.
+	Packets() uint64
+	// judged is the front as health judges it.
+	judged() health.Service
+	// status fills in the front's part of the status API.
+	status() admin.Service
+	// measure adds the front's figures, taken at one moment.
+	measure(*admin.Snapshot)
+}
+
+// description names one front of a configuration.
+type description struct{ kind, name string }
+
+// frontsOf lists the fronts that c describes, DNS first, in its order.
+func frontsOf(c *config.Config) []description {
+	var out []description
+	for i := range c.DNS {
+		out = append(out, description{"dns", c.DNS[i].Name})
+	}
+	for i := range c.RADIUS {
+		out = append(out, description{"radius", c.RADIUS[i].Name})
+	}
+	return out
+}
+
+// open builds a front and opens its sockets.
+func (n *Node) open(d description, c *config.Config, pools poolSet) (front, error) {
+	build := n.newDNS
+	if d.kind == "radius" {
+		build = n.newRADIUS
+	}
+	f, err := build(d.name, c, pools)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.Start()
+}
+
+// listening adds one listening address to a list, once.
+func listening(list []string, addr string) []string {
+	for _, have := range list {
+		if have == addr {
+			return list
+		}
+	}
+	return append(list, addr)
+}

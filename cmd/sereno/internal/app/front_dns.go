@@ -1,0 +1,144 @@
+package app
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+
+	"sereno/cmd/sereno/internal/admin"
+	"sereno/config"
+	"sereno/health"
+	"sereno/proxy/dnsfront"
+	"sereno/proxy/pool"
+)
+
+// dnsService is a DNS front.
+type dnsService struct {
+	*dnsfront.Service
+	config atomic.Pointer[dnsfront.Config]
+}
+
+// dnsOptions are what the section called name asks for.
+func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfront.Options, error) {
+	for i := range c.DNS {
+		section := &c.DNS[i]
+		if section.Name != name {
+			continue
+		}
+		o := dnsfront.Options{
+			Config: *section, Pools: map[string]*pool.Pool{}, Node: c.Node.Name, Logger: n.log, ProbeKey: n.proofs.DNS,
+		}
+		names := []string{section.Pool}
+		for _, r := range section.Routes {
+			names = append(names, r.Pool)
+		}
+		for _, name := range names {
+			p := pools[poolRole{name, "dns"}]
+			if p == nil {
+				return o, fmt.Errorf("dns service %s: there is no pool %s", section.Name, name)
+			}
+			o.Pools[name] = p
+		}
+		return o, nil
+	}
+	return dnsfront.Options{}, fmt.Errorf("there is no dns service %s", name)
+}
+
+func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, error) {
+	o, err := n.dnsOptions(name, c, pools)
+	if err != nil {
+		return nil, err
+	}
+	s, err := dnsfront.New(o)
+	if err != nil {
+		return nil, err
+	}
+	f := &dnsService{Service: s}
+	f.config.Store(&o.Config)
+	return f, nil
+}
+
+func (s *dnsService) name() string { return s.config.Load().Name }
+func (s *dnsService) kind() string { return "dns" }
+
+func (s *dnsService) update(n *Node, c *config.Config, pools poolSet) error {
+	o, err := n.dnsOptions(s.config.Load().Name, c, pools)
+	if err != nil {
+		return err
+	}
+	if err := s.Update(o); err != nil {
+		return err
+	}
+	s.config.Store(&o.Config)
+	return nil
+}
+
+func (s *dnsService) judged() health.Service {
+	out := health.Service{Name: s.config.Load().Name, Kind: "dns", Pool: s.config.Load().Pool, Activity: s.Packets}
+	for _, r := range s.config.Load().Routes {
+		out.Routes = append(out.Routes, r.Pool)
+	}
+	for _, l := range s.Listeners() {
+		if l.Transport == dnsfront.UDP || l.Transport == dnsfront.TCP {
+			out.Listeners = append(out.Listeners, health.Listener{Network: l.Transport.String(), Addr: l.Address})
+		}
+	}
+	return out
+}
+
+func (s *dnsService) status() admin.Service {
+	st := s.Stats()
+	out := admin.Service{
+		Name: s.config.Load().Name, Kind: "dns", Pool: s.config.Load().Pool,
+		Requests: st.TotalQueries(), Answers: st.TotalAnswers(), Drops: st.TotalDrops(), InFlight: st.TotalInFlight(),
+		Cache: &admin.Cache{Entries: int64(st.Cache.Entries), Bytes: int64(st.Cache.Bytes), Hits: st.Hits, Misses: st.Misses},
+	}
+	for _, l := range s.Listeners() {
+		out.Listen = listening(out.Listen, l.Address.String())
+	}
+	return out
+}
+
+func (s *dnsService) measure(snap *admin.Snapshot) {
+	st := s.Stats()
+	m := admin.DNSMetrics{
+		Service: s.config.Load().Name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
+		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
+		CacheHits: st.Hits, CacheMisses: st.Misses, Latency: map[string]*admin.Histogram{},
+	}
+	for t := range dnsfront.NumTransports {
+		m.Queries[t.String()] = st.Queries[t]
+		for src := range dnsfront.NumSources {
+			for rcode, v := range st.Answers[t][src] {
+				if v > 0 {
+					m.Answers[admin.DNSAnswer{Transport: t.String(), Source: src.String(), Rcode: rcodeName(rcode)}] += v
+				}
+			}
+		}
+		for d := range dnsfront.NumDrops {
+			if v := st.Drops[t][d]; v > 0 {
+				m.Drops[d.String()] += v
+			}
+		}
+	}
+	for src := range dnsfront.NumSources {
+		h := &st.Latency[src]
+		m.Latency[src.String()] = &admin.Histogram{Bounds: dnsfront.LatencyBounds(), Counts: h.Counts[:], SumSeconds: h.Sum.Seconds()}
+	}
+	snap.DNS = append(snap.DNS, m)
+	for _, l := range s.Listeners() {
+		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
+			Listener: fmt.Sprintf("%s %s %s", s.config.Load().Name, l.Transport, l.Address), KernelDrops: l.KernelDrops,
+		})
+	}
+}
+
+// rcodeName is an rcode as the metrics write it; those that have no place of
+// their own in the counters are "other".
+func rcodeName(rcode int) string {
+	if name, ok := dns.RcodeToString[rcode]; ok && rcode < dnsfront.NumRcodes-1 {
+		return name
+	}
+	return "other"
+}

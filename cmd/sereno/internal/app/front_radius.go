@@ -1,0 +1,140 @@
+package app
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"sereno/cmd/sereno/internal/admin"
+	"sereno/config"
+	"sereno/health"
+	"sereno/proxy/radiusfront"
+)
+
+// radiusService is a RADIUS front.
+type radiusService struct {
+	*radiusfront.Service
+	config atomic.Pointer[radiusfront.Config]
+}
+
+// radiusOptions are what the section called name asks for.
+func (n *Node) radiusOptions(name string, c *config.Config, pools poolSet) (radiusfront.Options, error) {
+	for i := range c.RADIUS {
+		section := &c.RADIUS[i]
+		if section.Name != name {
+			continue
+		}
+		o := radiusfront.Options{
+			Config: *section, Pools: map[string]radiusfront.RolePools{}, Node: c.Node.Name, StateDir: n.state.path,
+			Logger: n.log, ProbeSecret: n.proofs.RADIUS,
+		}
+		names := []string{section.Pool}
+		for _, r := range section.Routes {
+			names = append(names, r.Pool)
+		}
+		for _, pool := range names {
+			p := c.Pool(pool)
+			if p == nil {
+				return o, fmt.Errorf("radius service %s: there is no pool %s", name, pool)
+			}
+			backends := make(map[string]radiusfront.BackendConfig, len(p.Backends))
+			for j := range p.Backends {
+				backends[p.Backends[j].Name] = p.Backends[j].RADIUS
+			}
+			o.Pools[pool] = radiusfront.RolePools{
+				Auth: pools[poolRole{pool, "auth"}], Acct: pools[poolRole{pool, "acct"}], HashKey: p.HashKey, Backends: backends,
+			}
+		}
+		return o, nil
+	}
+	return radiusfront.Options{}, fmt.Errorf("there is no radius service %s", name)
+}
+
+func (n *Node) newRADIUS(name string, c *config.Config, pools poolSet) (front, error) {
+	o, err := n.radiusOptions(name, c, pools)
+	if err != nil {
+		return nil, err
+	}
+	s, err := radiusfront.New(o)
+	if err != nil {
+		return nil, err
+	}
+	f := &radiusService{Service: s}
+	f.config.Store(&o.Config)
+	return f, nil
+}
+
+func (s *radiusService) name() string { return s.config.Load().Name }
+func (s *radiusService) kind() string { return "radius" }
+
+func (s *radiusService) update(n *Node, c *config.Config, pools poolSet) error {
+	o, err := n.radiusOptions(s.config.Load().Name, c, pools)
+	if err != nil {
+		return err
+	}
+	if err := s.Update(o); err != nil {
+		return err
+	}
+	s.config.Store(&o.Config)
+	return nil
+}
+
+func (s *radiusService) judged() health.Service {
+	out := health.Service{
+		Name: s.config.Load().Name, Kind: "radius", Auth: len(s.config.Load().Auth) > 0, Acct: len(s.config.Load().Acct) > 0,
+		Pool: s.config.Load().Pool, Activity: s.Packets,
+	}
+	for _, r := range s.config.Load().Routes {
+		out.Routes = append(out.Routes, r.Pool)
+	}
+	for _, l := range s.Listeners() {
+		out.Listeners = append(out.Listeners, health.Listener{Network: "udp", Addr: l.Address})
+	}
+	return out
+}
+
+func (s *radiusService) status() admin.Service {
+	st := s.Stats()
+	out := admin.Service{Name: s.config.Load().Name, Kind: "radius", Pool: s.config.Load().Pool}
+	for k := range radiusfront.NumKinds {
+		out.Requests += st.Requests[k]
+		out.Answers += st.Sum(k)
+		out.Drops += st.Dropped(k)
+		out.InFlight += st.InFlight[k]
+	}
+	for _, l := range s.Listeners() {
+		out.Listen = listening(out.Listen, l.Address.String())
+	}
+	return out
+}
+
+func (s *radiusService) measure(snap *admin.Snapshot) {
+	st := s.Stats()
+	m := admin.RADIUSMetrics{
+		Service: s.config.Load().Name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
+		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{},
+	}
+	for k := range radiusfront.NumKinds {
+		m.Requests[k.String()] = st.Requests[k]
+		m.InFlight += st.InFlight[k]
+		for code := range radiusfront.NumAnswerCodes {
+			for src := range radiusfront.NumSources {
+				if v := st.Answers[k][code][src]; v > 0 {
+					m.Answers[admin.RADIUSAnswer{Kind: k.String(), Code: code.String(), Source: src.String()}] = v
+				}
+			}
+		}
+		for r := range radiusfront.NumReasons {
+			if v := st.Drops[k][r]; v > 0 {
+				m.Drops[admin.RADIUSDrop{Kind: k.String(), Reason: r.String()}] = v
+			}
+		}
+		h := &st.Latency[k]
+		m.Latency[k.String()] = &admin.Histogram{Bounds: radiusfront.LatencyBounds(), Counts: h.Buckets[:], SumSeconds: h.Sum.Seconds()}
+	}
+	snap.RADIUS = append(snap.RADIUS, m)
+	for _, l := range s.Listeners() {
+		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
+			Listener: fmt.Sprintf("%s %s %s", s.config.Load().Name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
+		})
+	}
+}

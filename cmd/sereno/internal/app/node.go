@@ -1,0 +1,246 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/bgp"
+	"sereno/cmd/sereno/internal/admin"
+	"sereno/config"
+	"sereno/health"
+	"sereno/proxy/dnswire"
+	"sereno/proxy/radwire"
+)
+
+// Options are what a node is started with.
+type Options struct {
+	Path    string // of the configuration file
+	Build   admin.Build
+	Speaker bgp.Command // how a BGP speaker's process is started
+}
+
+// Node is a running node. Methods are safe for concurrent use.
+type Node struct {
+	o       Options
+	log     *zap.Logger
+	level   zap.AtomicLevel
+	now     func() time.Time
+	started time.Time
+	proofs  health.Proofs
+
+	state    *stateDir
+	drains   *drainBook
+	monitor  *health.Monitor
+	services *health.Services
+	routes   *bgp.Controller
+	door     atomic.Pointer[admin.Server]
+
+	change   sync.Mutex // held by whoever changes something: reload, drain, stop
+	first    *config.Config
+	shape    atomic.Pointer[shape]
+	reloads  atomic.Pointer[reloadResult]
+	stopping atomic.Bool
+	parting  sync.WaitGroup // services that a reload took away and that still answer
+	ticking  sync.WaitGroup
+	done     chan struct{}
+}
+
+// shape is what runs now: one configuration, and the parts that belong to it.
+// It is replaced as a whole and never changed.
+type shape struct {
+	config *config.Config
+	loaded time.Time
+	pools  poolSet
+	fronts []front // in the configuration's order, DNS first
+}
+
+// front finds a service by name; nil if there is none.
+func (s *shape) front(name string) front {
+	for _, f := range s.fronts {
+		if f.name() == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// start builds and opens everything that c describes. On an error everything is
+// closed again.
+func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) (_ *Node, err error) {
+	n := &Node{
+		o: o, log: log, level: level, now: time.Now, first: c, done: make(chan struct{}),
+		proofs: health.Proofs{DNS: dnswire.NewProbeKey(), RADIUS: radwire.NewProbeSecret()},
+	}
+	n.started = n.now()
+	defer func() {
+		if err != nil {
+			n.closeAll(context.Background())
+		}
+	}()
+	if n.state, err = openStateDir(c.Node.StateDir); err != nil {
+		return nil, err
+	}
+	if n.drains, err = loadDrains(n.state.file("drains.json"), n.now()); err != nil {
+		return nil, err
+	}
+	n.monitor = health.NewMonitor(health.Options{OnEvent: n.backendChanged})
+	for _, t := range targetsOf(c) {
+		n.monitor.Drain(t.Key, n.drains.has(admin.Target{Kind: admin.TargetBackend, Name: t.Pool, Backend: t.Backend}.String()))
+	}
+	pools, err := poolSet{}.apply(c, n.monitor.Apply(targetsOf(c)))
+	if err != nil {
+		return nil, err
+	}
+	s := &shape{config: c, loaded: n.now(), pools: pools}
+	n.shape.Store(s)
+	for _, d := range frontsOf(c) {
+		f, err := n.open(d, c, pools)
+		if err != nil {
+			return nil, err
+		}
+		s.fronts = append(s.fronts, f)
+	}
+	if err := n.makeRoutes(c); err != nil {
+		return nil, err
+	}
+	n.services = health.NewServices(health.ServicesOptions{Monitor: n.monitor, Proofs: n.proofs, OnEvent: n.serviceChanged, OnPause: n.paused})
+	n.routes.Start()
+	n.judge(s)
+	n.applyDrains(c)
+	if err := n.openDoors(c); err != nil {
+		return nil, err
+	}
+	n.ticking.Add(1)
+	go n.tick()
+	return n, nil
+}
+
+func (n *Node) makeRoutes(c *config.Config) (err error) {
+	n.routes, err = bgp.New(bgp.Options{
+		Settings: routingOf(c), StateDir: n.state.path, Drained: drainedAnycasts(n.drains, c),
+		Command: n.o.Speaker, Log: n.log,
+		OnEvent: n.routeChanged, Requalify: n.requalify, Traffic: n.traffic,
+	})
+	return err
+}
+
+func (n *Node) openDoors(c *config.Config) error {
+	registry, err := admin.NewRegistry(n.o.Build, n.snapshot)
+	if err != nil {
+		return err
+	}
+	server, err := admin.New(admin.Options{
+		Node: n, Registry: registry, Name: c.Node.Name, Logger: n.log, Doors: doorsOf(c),
+	})
+	if err != nil {
+		return err
+	}
+	if err := server.Start(); err != nil {
+		return err
+	}
+	n.door.Store(server)
+	return nil
+}
+
+// tick does what the passing of time asks for.
+func (n *Node) tick() {
+	defer n.ticking.Done()
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-n.done:
+			return
+		case <-every.C:
+			n.expireDrains()
+		}
+	}
+}
+
+// judge has health judge exactly the services of s.
+func (n *Node) judge(s *shape) {
+	least := map[string]int{}
+	for i := range s.config.Pools {
+		least[s.config.Pools[i].Name] = s.config.Pools[i].MinHealthy
+	}
+	services := make([]health.Service, 0, len(s.fronts))
+	for _, f := range s.fronts {
+		services = append(services, f.judged())
+	}
+	n.services.Apply(least, services)
+	n.tellRoutes()
+}
+
+// tellRoutes gives bgp the verdicts on all services.
+func (n *Node) tellRoutes() {
+	all := n.services.All()
+	out := make([]bgp.Service, 0, len(all))
+	for _, s := range all {
+		out = append(out, bgp.Service{Name: s.Name, State: string(s.State), Reason: string(s.Reason), Since: s.Since})
+	}
+	n.routes.SetServices(out)
+}
+
+// requalify waits, after this process stood still for longer than the lease,
+// until the service has passed one self-probe and min_healthy of its backends
+// one probe each (A16).
+func (n *Node) requalify(ctx context.Context, service string) error {
+	since := n.now()
+	every := time.NewTicker(20 * time.Millisecond)
+	defer every.Stop()
+	for {
+		s := n.shape.Load()
+		f := s.front(service)
+		if f == nil {
+			return fmt.Errorf("there is no service %s", service)
+		}
+		if status, ok := n.services.Status(service); ok && status.SelfProbe.After(since) && n.proven(s, f, since) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-every.C:
+		}
+	}
+}
+
+// proven tells whether min_healthy backends of every role that the service
+// needs have answered a probe since.
+func (n *Node) proven(s *shape, f front, since time.Time) bool {
+	j := f.judged()
+	for key, p := range s.pools {
+		if key.pool != j.Pool || (key.role == "auth" && !j.Auth) || (key.role == "acct" && !j.Acct) {
+			continue
+		}
+		if _, least := p.Healthy(); n.monitor.Role(key.pool, key.role, since).Proven < least {
+			return false
+		}
+	}
+	return true
+}
+
+// traffic is the number of packets that the services of an anycast entry have
+// read so far.
+func (n *Node) traffic(anycast string) (packets uint64, ok bool) {
+	s := n.shape.Load()
+	for i := range s.config.Anycast {
+		if a := &s.config.Anycast[i]; a.Name == anycast {
+			for _, name := range a.Requires {
+				if f := s.front(name); f != nil {
+					packets, ok = packets+f.Packets(), true
+				}
+			}
+		}
+	}
+	return packets, ok
+}
+
+func doorsOf(c *config.Config) admin.Doors {
+	return admin.Doors{Socket: c.Admin.Socket, Listen: c.Admin.Listen, Token: string(c.AdminToken)}
+}

@@ -1,0 +1,96 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+
+	"sereno/config"
+)
+
+// Run runs a node until it is told to stop by SIGTERM or SIGINT; a second such
+// signal stops it at once. SIGHUP reloads. Logs go to w. The error is of the
+// start: *config.Error for a configuration that is wrong.
+func Run(o Options, w io.Writer) error {
+	c, report := config.Load(o.Path, config.Options{})
+	if err := report.Err(); err != nil {
+		return err
+	}
+	log, level, err := newLogger(w, c.Log.Level, c.Log.Format)
+	if err != nil {
+		return err
+	}
+	log = log.With(zap.String("node", c.Node.Name))
+	for _, warning := range report.Warnings {
+		log.Warn("configuration: " + warning.String())
+	}
+	if line := report.InactiveLine(); line != "" {
+		log.Info(line)
+	}
+
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	n, err := start(c, o, log, level)
+	if err != nil {
+		return fmt.Errorf("starting: %w", err)
+	}
+	log.Info("running", zap.String("version", o.Build.Version), zap.String("config", o.Path), zap.Int("services", len(n.shape.Load().fronts)))
+	notify(log, daemon.SdNotifyReady)
+	n.serve(signals)
+	log.Info("stopped")
+	return nil
+}
+
+// serve follows signals until the node has stopped.
+func (n *Node) serve(signals <-chan os.Signal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var stopped chan struct{}
+	for {
+		select {
+		case <-stopped:
+			return
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				n.reloadBySignal(ctx)
+			case stopped != nil:
+				n.log.Warn("stopping at once", zap.Stringer("signal", s))
+				cancel()
+			default:
+				n.log.Info("stopping: routes first, then what is in flight", zap.Stringer("signal", s))
+				notify(n.log, daemon.SdNotifyStopping)
+				stopped = make(chan struct{})
+				go func() { defer close(stopped); n.stop(ctx) }()
+			}
+		}
+	}
+}
+
+// reloadBySignal reloads as SIGHUP asks for: never to a node without routes. The
+// outcome is logged by Reload.
+func (n *Node) reloadBySignal(ctx context.Context) {
+	notify(n.log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+	changes, err := n.Reload(ctx, false)
+	if err == nil {
+		for _, c := range changes.Changes {
+			n.log.Info("changed", zap.String("key", c.Key), zap.String("how", c.Action), zap.String("text", c.Text))
+		}
+	}
+	notify(n.log, daemon.SdNotifyReady)
+}
+
+// notify tells systemd, where there is one.
+func notify(log *zap.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("telling systemd", zap.Error(err))
+	}
+}
