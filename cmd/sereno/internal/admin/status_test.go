@@ -35,19 +35,19 @@ func contractStatus(t *testing.T) Status {
 			{
 				Name: "pppoe", Kind: "radius", State: StateDown, Reason: "no-healthy-backend", Since: clock(t, "08:00:01"), Pool: "radius-pppoe",
 				Listen: []string{"192.0.2.18:1812", "192.0.2.18:1813"}, Requests: 12, Answers: 9, Drops: 1, InFlight: 2,
-				Spool: &Spool{Records: 3, Bytes: 900, Oldest: Seconds(61500 * time.Millisecond)},
+				Spool: &Spool{Records: 3, Bytes: 900, Oldest: 61.5},
 			},
 		},
 		Pools: []Pool{{
 			Name: "resolvers", Protocol: "dns", Roles: []Role{{Role: "dns", State: StateUp, Healthy: 2, MinHealthy: 1}},
 			Backends: []Backend{{
 				Name: "fulmine", Address: "10.0.0.11:53", Role: "dns", State: StateUp, Since: clock(t, "08:00:01"), Weight: 1, Share: 1,
-				Latency: Millis(400 * time.Microsecond), LastProbe: LastProbe{At: clock(t, "08:10:00"), OK: true},
+				Latency: MillisOf(400 * time.Microsecond), LastProbe: LastProbe{At: clock(t, "08:10:00"), OK: true},
 			}},
 		}},
 		Anycast: []Anycast{{Name: "dns-vip", Prefixes: []string{"192.0.2.53/32"}, State: StateAnnounced, Since: clock(t, "08:00:02")}},
 		BGP: BGP{Neighbors: []Neighbor{{
-			Name: "core-1", Speaker: StateUp, LeaseMargin: Seconds(2950 * time.Millisecond), Address: "10.0.0.1", ASN: 64500,
+			Name: "core-1", Speaker: StateUp, LeaseMargin: SecondsOf(2950 * time.Millisecond), Address: "10.0.0.1", ASN: 64500,
 			State: StateEstablished, Since: clock(t, "08:00:02"), Advertised: []string{"192.0.2.53/32"},
 		}}},
 		Drains: []Drain{{Target: "pool/resolvers/tempesta", Since: clock(t, "08:05:00")}},
@@ -128,8 +128,9 @@ func findNull(tree any, except map[string]bool) string {
 
 func TestNumbersThatAreNoneDoNotCostTheDocument(t *testing.T) {
 	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-		if b, err := json.Marshal(Backend{Share: Ratio(f)}); err != nil || !strings.Contains(string(b), `"share":0,`) {
-			t.Errorf("a share of %v is written as %s, %v", f, b, err)
+		b, err := json.Marshal(Backend{Share: Ratio(f), Latency: Millis(f)})
+		if err != nil || !strings.Contains(string(b), `"share":0,`) || !strings.Contains(string(b), `"latency_ms":0,`) {
+			t.Errorf("%v is written as %s, %v", f, b, err)
 		}
 	}
 }
@@ -142,7 +143,7 @@ func TestTimesAndDurations(t *testing.T) {
 		Seconds Seconds
 		Millis  Millis
 	}
-	b, err := json.Marshal(document{Time{at}, Instant{at}, Seconds(1234567 * time.Microsecond), Millis(1234567 * time.Nanosecond)})
+	b, err := json.Marshal(document{Time{at}, Instant{at}, SecondsOf(1234567 * time.Microsecond), MillisOf(1234567 * time.Nanosecond)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +155,7 @@ func TestTimesAndDurations(t *testing.T) {
 	if err := json.Unmarshal(b, &back); err != nil {
 		t.Fatal(err)
 	}
-	if back.Seconds != Seconds(1235*time.Millisecond) || back.Millis != Millis(1235*time.Microsecond) || !back.Instant.Equal(at.Truncate(time.Millisecond)) {
+	if back.Seconds.Duration() != 1235*time.Millisecond || back.Millis != 1.235 || !back.Instant.Equal(at.Truncate(time.Millisecond)) {
 		t.Errorf("read back: %+v", back)
 	}
 	for _, bad := range []string{`{"Time":3}`, `{"Instant":"yesterday"}`, `{"Seconds":"3s"}`, `{"Millis":[]}`} {

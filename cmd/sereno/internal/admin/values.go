@@ -68,55 +68,38 @@ func unmarshalTime(t *time.Time, b []byte) error {
 	return nil
 }
 
-// Seconds is a duration that the API shows as a number of seconds, to the
-// millisecond.
-type Seconds time.Duration
+// Seconds is a duration in seconds as the API shows it, to the millisecond.
+type Seconds float64
 
-// MarshalJSON writes a number of seconds.
-func (s Seconds) MarshalJSON() ([]byte, error) {
-	return number(math.Round(time.Duration(s).Seconds()*1e3) / 1e3), nil
-}
+// SecondsOf is d in seconds.
+func SecondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
 
-// UnmarshalJSON reads a number of seconds.
-func (s *Seconds) UnmarshalJSON(b []byte) error {
-	return unmarshalDuration((*time.Duration)(s), b, time.Second)
-}
+// Duration is s as Go counts it.
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
 
-// Millis is a duration that the API shows as a number of milliseconds, to the
-// microsecond.
-type Millis time.Duration
+// MarshalJSON writes a number; 0 for what is none.
+func (s Seconds) MarshalJSON() ([]byte, error) { return number(float64(s)), nil }
 
-// MarshalJSON writes a number of milliseconds.
-func (m Millis) MarshalJSON() ([]byte, error) {
-	return number(math.Round(float64(m)/1e3) / 1e3), nil
-}
+// Millis is a duration in milliseconds as the API shows it, to the microsecond.
+type Millis float64
 
-// UnmarshalJSON reads a number of milliseconds.
-func (m *Millis) UnmarshalJSON(b []byte) error {
-	return unmarshalDuration((*time.Duration)(m), b, time.Millisecond)
-}
+// MillisOf is d in milliseconds.
+func MillisOf(d time.Duration) Millis { return Millis(float64(d) / float64(time.Millisecond)) }
 
-func unmarshalDuration(d *time.Duration, b []byte, unit time.Duration) error {
-	var f float64
-	if err := json.Unmarshal(b, &f); err != nil {
-		return fmt.Errorf("reading a duration: %w", err)
-	}
-	*d = time.Duration(math.Round(f * float64(unit)))
-	return nil
-}
+// MarshalJSON writes a number; 0 for what is none.
+func (m Millis) MarshalJSON() ([]byte, error) { return number(float64(m)), nil }
 
-// Ratio is a number between 0 and 1 as the API shows it, to a thousandth. One that
-// is not a number is shown as 0: JSON has no such value, and one strange figure must
-// not cost the whole document.
+// Ratio is a number between 0 and 1 as the API shows it, to a thousandth.
 type Ratio float64
 
-// MarshalJSON writes a number.
-func (r Ratio) MarshalJSON() ([]byte, error) {
-	f := float64(r)
+// MarshalJSON writes a number; 0 for what is none.
+func (r Ratio) MarshalJSON() ([]byte, error) { return number(float64(r)), nil }
+
+// number writes three places after the point. What is not a number is written as 0: JSON
+// has no such value, and one strange figure must not cost the whole document.
+func number(f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		f = 0
 	}
-	return number(math.Round(f*1e3) / 1e3), nil
+	return strconv.AppendFloat(nil, math.Round(f*1e3)/1e3, 'f', -1, 64)
 }
-
-func number(f float64) []byte { return strconv.AppendFloat(nil, f, 'f', -1, 64) }

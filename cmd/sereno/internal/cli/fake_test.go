@@ -115,7 +115,7 @@ func calmStatus() admin.Status {
 	backend := func(name, address, role string, latency time.Duration) admin.Backend {
 		return admin.Backend{
 			Name: name, Address: address, Role: role, State: admin.StateUp, Since: at(time.Second), Weight: 1, Share: 1, InFlight: 2,
-			Latency: admin.Millis(latency), LastProbe: admin.LastProbe{At: at(time.Hour), OK: true},
+			Latency: admin.MillisOf(latency), LastProbe: admin.LastProbe{At: at(time.Hour), OK: true},
 		}
 	}
 	return admin.Status{
@@ -143,7 +143,7 @@ func calmStatus() admin.Status {
 		},
 		Anycast: []admin.Anycast{{Name: "dns-vip", Prefixes: []string{"192.0.2.53/32", "2001:db8::53/128"}, State: admin.StateAnnounced, Since: at(2 * time.Second)}},
 		BGP: admin.BGP{Neighbors: []admin.Neighbor{{
-			Name: "core-1", Speaker: admin.StateUp, LeaseMargin: admin.Seconds(2950 * time.Millisecond), Address: "10.0.0.1", ASN: 64500,
+			Name: "core-1", Speaker: admin.StateUp, LeaseMargin: 2.95, Address: "10.0.0.1", ASN: 64500,
 			State: admin.StateEstablished, Since: at(2 * time.Second), Advertised: []string{"192.0.2.53/32"},
 		}}},
 	}
@@ -168,7 +168,7 @@ func troubledStatus() admin.Status {
 	s.Services[0].Name, s.Services[0].State, s.Services[0].Reason = long, admin.StateDegraded, "no-healthy-backend"
 	s.Services[0].Requests, s.Services[0].Answers, s.Services[0].Drops, s.Services[0].InFlight = 1<<63, 99_999_999, 100_000_000, -1
 	s.Services[1].Name, s.Services[1].State, s.Services[1].Reason = "コンソール接続サービス", admin.StateDown, "self-probe-failed"
-	s.Services[1].Spool = &admin.Spool{Records: 1234, Bytes: 5 << 20, Oldest: admin.Seconds(90 * time.Minute)}
+	s.Services[1].Spool = &admin.Spool{Records: 1234, Bytes: 5 << 20, Oldest: admin.SecondsOf(90 * time.Minute)}
 	b := s.Pools[0].Backends
 	b[0].Name, b[0].Address, b[0].State, b[0].Reason = long, "[2001:db8:1234:5678:9abc:def0:1234:5678]:53", admin.StateDown, "probe-failed"
 	b[0].LastProbe = admin.LastProbe{At: at(time.Hour), Error: "read udp: i/o timeout " + evil}

@@ -109,7 +109,7 @@ func spoolsText(s admin.Status) string {
 	g := grid{columns: []column{{title: ""}, {title: "SPOOL OF", least: 20}, {title: "RECORDS", right: true}, {title: "KIB", right: true}, {title: "OLDEST", right: true}}}
 	for _, v := range s.Services {
 		if v.Spool != nil && v.Spool.Records > 0 {
-			g.add("!", v.Name, signed(v.Spool.Records), signed(v.Spool.Bytes>>10), age(time.Duration(v.Spool.Oldest)))
+			g.add("!", v.Name, signed(v.Spool.Records), signed(v.Spool.Bytes>>10), age(v.Spool.Oldest.Duration()))
 		}
 	}
 	return g.unlessEmpty()
@@ -160,7 +160,7 @@ func latencyText(b admin.Backend) string {
 	if b.Latency == 0 {
 		return ""
 	}
-	ms, digits := float64(b.Latency)/1e6, 1
+	ms, digits := float64(b.Latency), 1
 	if ms < 9.995 {
 		digits = 2
 	}
