@@ -163,10 +163,10 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.g.mu.Lock()
-	delete(c.g.conns, c)
+	c.g.remove(c)
 	c.g.mu.Unlock()
 	err := c.end.close()
-	c.g.post(letter{c: c})
+	c.g.loop.wake()
 	return err
 }
 

@@ -181,6 +181,7 @@ func (g *Group) Close() error {
 	conns := make([]*Conn, 0, len(g.conns))
 	for c := range g.conns {
 		conns = append(conns, c)
+		g.remove(c)
 	}
 	g.mu.Unlock()
 
@@ -196,13 +197,26 @@ func (g *Group) Close() error {
 	return errors.Join(errs...)
 }
 
-// post leaves a letter for the loop's goroutine.
+// post leaves a letter for the loop's goroutine, with mu held. The caller wakes it afterwards.
 func (g *Group) post(l letter) {
-	g.mu.Lock()
 	if g.running {
 		g.letters = append(g.letters, l)
 		g.mail.Store(true)
 	}
+}
+
+// remove takes c out of the Group, with mu held, and leaves what is queued on it to the loop's goroutine.
+func (g *Group) remove(c *Conn) {
+	if _, ok := g.conns[c]; ok {
+		delete(g.conns, c)
+		g.post(letter{c: c})
+	}
+}
+
+// failElsewhere tells of an error that was met on another goroutine.
+func (g *Group) failElsewhere(c *Conn, err error) {
+	g.mu.Lock()
+	g.post(letter{c: c, err: err})
 	g.mu.Unlock()
 	g.loop.wake()
 }
@@ -284,11 +298,7 @@ func (g *Group) sendAll() {
 
 // drain frees what is queued when the loop has ended.
 func (g *Group) drain() {
-	g.readMail()
-	for i, c := range g.dirty {
-		g.dirty[i] = nil
-		g.dropQueue(c)
-	}
+	g.readMail() // all Conns are closed, so each with a queue left a letter
 	g.dirty, g.failed = nil, nil
 }
 

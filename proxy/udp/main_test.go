@@ -88,10 +88,23 @@ func run(t testing.TB, g *Group, h Handler) {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
+			noLeak(t, g)
 		case <-time.After(patience):
 			t.Error("Run did not return after Close")
 		}
 	})
+}
+
+// noLeak tells that every send buffer came back.
+func noLeak(t testing.TB, g *Group) {
+	t.Helper()
+	free := 0
+	for s := g.slots.free; s != nil; s = s.next {
+		free++
+	}
+	if free != g.slots.made {
+		t.Errorf("%d of %d send buffers came back", free, g.slots.made)
+	}
 }
 
 func listen(t testing.TB, g *Group, addr string) *Conn {

@@ -257,7 +257,7 @@ func (s *plainSocket) writeTo(b []byte, d Dest) error {
 	err := s.write(b, d)
 	if c.dialed && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
 		// As in plain.send; the handler hears of it in its own time.
-		c.g.post(letter{c: c, err: errnoOf(err)})
+		c.g.failElsewhere(c, errnoOf(err))
 		err = s.write(b, d)
 	}
 	return c.count(d, err)

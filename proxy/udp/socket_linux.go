@@ -111,7 +111,7 @@ func (s *socket) writeTo(b []byte, d Dest) error {
 	errno := s.sendmsg(b, d)
 	if c.dialed && errno != 0 && errno != unix.EAGAIN && errno != unix.EBADF {
 		// As in batched.sendFilled; the handler hears of it in its own time.
-		c.g.post(letter{c: c, err: errno})
+		c.g.failElsewhere(c, errno)
 		errno = s.sendmsg(b, d)
 	}
 	if errno == 0 {
