@@ -5,10 +5,10 @@ import (
 	"net/netip"
 )
 
-// DNSPort is the port of a DNS backend whose address names none.
-const DNSPort = 53
+// dnsPort is the port of a DNS backend whose address names none.
+const dnsPort = 53
 
-// Roles are the roles of a pool of this protocol: "dns", or "auth" and "acct".
+// roles are the roles of a pool of this protocol: "dns", or "auth" and "acct".
 func (p *Pool) roles() []string {
 	if p.Protocol == "radius" {
 		return []string{"auth", "acct"}
@@ -35,7 +35,7 @@ func (b *Backend) Addr(role string) (netip.AddrPort, bool) {
 			return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), true
 		}
 		a, err := netip.ParseAddr(b.Address)
-		return netip.AddrPortFrom(a.Unmap(), DNSPort), err == nil
+		return netip.AddrPortFrom(a.Unmap(), dnsPort), err == nil
 	}
 	port := b.RADIUS.AuthPort
 	if role == "acct" {

@@ -24,7 +24,7 @@ func (l *loader) files(c *Config, k *checker) {
 		return
 	}
 	c.visit(func(leaf leaf) bool {
-		if name := leaf.value.Kind().String(); leaf.field.file && name == "string" && leaf.value.String() != "" && !k.said[leaf.path] {
+		if leaf.field.file && leaf.value.String() != "" && !k.said[leaf.path] {
 			k.file(leaf)
 		}
 		return true
@@ -50,7 +50,7 @@ func (k *checker) file(l leaf) {
 	case err != nil:
 		k.fail(l.path, fmt.Sprintf("cannot read %s: %s", name, reason(err)))
 		return
-	case !info.Mode().IsRegular() && !info.Mode().Type().IsRegular():
+	case !info.Mode().IsRegular():
 		k.fail(l.path, fmt.Sprintf("%s is not a regular file", name))
 		return
 	}

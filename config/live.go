@@ -36,6 +36,7 @@ var liveKeys = []string{
 	"radius[].accounting.spool_max", "radius[].accounting.ack", "radius[].accounting.coalesce_interim",
 	"radius[].survival.mode", "radius[].survival.max_age", "radius[].survival.session_timeout",
 	"radius[].survival.realms", "radius[].survival.static_prefixes",
+	"bgp.asn", "bgp.router_id", "bgp.site", "bgp.lease", "bgp.listen",
 	"bgp.neighbors", "bgp.neighbors[].name", "bgp.neighbors[].address", "bgp.neighbors[].asn", "bgp.neighbors[].port",
 	"bgp.neighbors[].password_file", "bgp.neighbors[].hold_time", "bgp.neighbors[].connect_retry",
 	"bgp.neighbors[].multihop_ttl", "bgp.neighbors[].ttl_security", "bgp.neighbors[].source", "bgp.neighbors[].family",
@@ -50,11 +51,10 @@ var liveKeys = []string{
 }
 
 // restartKeys are the keys that are known to need a restart, because they name
-// what the running node is to the outside (its name, its router ID), hold the
-// place of its state, or are open for as long as it runs.
+// the node to the outside, are the place of its state, or are open for as long
+// as it runs.
 var restartKeys = []string{
 	"node.name", "node.state_dir",
 	"log.format",
 	"admin.socket", "admin.listen",
-	"bgp.asn", "bgp.router_id", "bgp.site", "bgp.lease", "bgp.listen",
 }
