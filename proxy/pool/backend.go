@@ -34,7 +34,9 @@ type Backend struct {
 	_        [64]byte
 }
 
-func newBackend(name string, addr netip.AddrPort) *Backend { return &Backend{name: name, addr: addr} }
+func newBackend(name string, addr netip.AddrPort) *Backend {
+	return &Backend{name: name, addr: addr, penalty: penalty{base: time.Now()}}
+}
 
 // adopt takes what a reload may change of a backend that stays.
 func (b *Backend) adopt(c *BackendConfig, h *health.Backend) {

@@ -16,20 +16,19 @@ const (
 
 // penalty is how many requests a backend failed fast within the last second.
 type penalty struct {
-	total atomic.Int64           // 0 is all that most picks look at
-	until atomic.Pointer[moment] // when the newest slice ends: until then total is right
+	total atomic.Int64 // 0 is all that most picks look at
+	until atomic.Int64 // when the newest slice ends, ns since base: until then total is right
+	base  time.Time
 
 	mu    sync.Mutex
 	slots [penaltySlots]int64
 	now   int // the newest slice
 }
 
-type moment struct{ time.Time }
-
 func (p *penalty) add(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.forget(now)
+	p.forget(now.Sub(p.base))
 	p.slots[p.now]++
 	p.total.Add(1)
 }
@@ -39,11 +38,11 @@ func (p *penalty) count() int64 {
 	if p.total.Load() == 0 {
 		return 0
 	}
-	return p.countAt(time.Now())
+	return p.countAt(time.Since(p.base))
 }
 
-func (p *penalty) countAt(now time.Time) int64 {
-	if until := p.until.Load(); until == nil || !now.Before(until.Time) {
+func (p *penalty) countAt(now time.Duration) int64 {
+	if int64(now) >= p.until.Load() {
 		p.mu.Lock()
 		p.forget(now)
 		p.mu.Unlock()
@@ -52,21 +51,16 @@ func (p *penalty) countAt(now time.Time) int64 {
 }
 
 // forget moves on to the slice of now.
-func (p *penalty) forget(now time.Time) {
-	until := p.until.Load()
-	if until == nil {
-		p.until.Store(&moment{now.Add(penaltySlice)})
+func (p *penalty) forget(now time.Duration) {
+	until := time.Duration(p.until.Load())
+	if now < until {
 		return
 	}
-	late := now.Sub(until.Time)
-	if late < 0 {
-		return
-	}
-	steps := late/penaltySlice + 1
-	for range min(int(steps), penaltySlots) {
+	steps := (now-until)/penaltySlice + 1
+	for range min(steps, time.Duration(penaltySlots)) {
 		p.now = (p.now + 1) % penaltySlots
 		p.total.Add(-p.slots[p.now])
 		p.slots[p.now] = 0
 	}
-	p.until.Store(&moment{until.Add(steps * penaltySlice)})
+	p.until.Store(int64(until + steps*penaltySlice))
 }
