@@ -159,12 +159,12 @@ func (c *Conn) count(d Dest, err error) error {
 // Close removes it from the Group and closes its socket before it returns; what is queued on it is dropped.
 // Calling it again does nothing.
 func (c *Conn) Close() error {
-	if !c.closed.CompareAndSwap(false, true) {
+	c.g.mu.Lock()
+	removed := c.g.remove(c)
+	c.g.mu.Unlock()
+	if !removed {
 		return nil
 	}
-	c.g.mu.Lock()
-	c.g.remove(c)
-	c.g.mu.Unlock()
 	err := c.end.close()
 	c.g.loop.wake()
 	return err

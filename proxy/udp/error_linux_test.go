@@ -162,3 +162,33 @@ func TestErrorsNeedNoErrorHandler(t *testing.T) {
 		}
 	})
 }
+
+// What the handler sends while it is told of an error may fail too, at once if the batch is full: that is told as well.
+func TestErrorsWhileTellingErrors(t *testing.T) {
+	legs(t, func(t *testing.T, plain bool) {
+		g := newGroup(t, GroupConfig{Plain: plain, Batch: 1})
+		first, second := dial(t, g, refusing(t)), dial(t, g, refusing(t))
+		told := make(chan *Conn, 100)
+		rounds := 0
+		run(t, g, &funcs{socketError: func(c *Conn, _ error) {
+			if rounds++; rounds > 20 {
+				return
+			}
+			for range 3 {
+				second.Commit(copy(second.Next(), "x"), Dest{})
+			}
+			told <- c
+		}})
+		if err := first.WriteTo([]byte("x"), Dest{}); err != nil {
+			t.Fatal(err)
+		}
+		if c := wait(t, told, "the first error"); c != first {
+			t.Error("the first error is not the first socket's")
+		}
+		for range 5 {
+			if c := wait(t, told, "the errors of the second socket"); c != second {
+				t.Error("the error is not the second socket's")
+			}
+		}
+	})
+}

@@ -187,7 +187,7 @@ func (g *Group) Close() error {
 
 	var errs []error
 	for _, c := range conns {
-		errs = append(errs, c.Close())
+		errs = append(errs, c.end.close())
 	}
 	if running {
 		g.loop.wake()
@@ -205,12 +205,16 @@ func (g *Group) post(l letter) {
 	}
 }
 
-// remove takes c out of the Group, with mu held, and leaves what is queued on it to the loop's goroutine.
-func (g *Group) remove(c *Conn) {
-	if _, ok := g.conns[c]; ok {
-		delete(g.conns, c)
-		g.post(letter{c: c})
+// remove takes c out of the Group, with mu held, and leaves what is queued on it to the loop's goroutine. It tells
+// whether c was still there; then its socket is the caller's to close.
+func (g *Group) remove(c *Conn) bool {
+	if _, ok := g.conns[c]; !ok {
+		return false
 	}
+	delete(g.conns, c)
+	c.closed.Store(true)
+	g.post(letter{c: c})
+	return true
 }
 
 // failElsewhere tells of an error that was met on another goroutine.
@@ -273,16 +277,19 @@ func (g *Group) finish() {
 	g.loop.wake()
 }
 
-// tellErrors gives the handler each error once.
+// tellErrors gives the handler each error once. What its own sends bring up meanwhile is left for the next time.
 func (g *Group) tellErrors() {
-	for i, c := range g.failed {
+	n := len(g.failed)
+	for _, c := range g.failed[:n] {
 		err := c.err
-		c.err, g.failed[i] = nil, nil
+		c.err = nil
 		if !c.closed.Load() {
 			g.eh.SocketError(c, err)
 		}
 	}
-	g.failed = g.failed[:0]
+	rest := copy(g.failed, g.failed[n:])
+	clear(g.failed[rest:])
+	g.failed = g.failed[:rest]
 }
 
 // sendAll sends what is queued on any Conn.

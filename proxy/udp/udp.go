@@ -55,8 +55,9 @@ type Handler interface {
 	// Receive gets what one system call read from c: 1 to Batch packets. The slice and its Data are valid until it
 	// returns. It should answer through Next and Commit, of c or of any other Conn of the same Group.
 	Receive(c *Conn, batch []Packet)
-	// Flush is called once in each turn of the loop, after the ready sockets were read and before what was queued is
-	// sent: the place to publish counters and to do what another goroutine called Wake for. It may queue datagrams too.
+	// Flush is called at least once in each turn of the loop, after the ready sockets were read and before what was
+	// queued is sent: the place to publish counters and to do what another goroutine called Wake for. It may queue
+	// datagrams too.
 	Flush()
 }
 
