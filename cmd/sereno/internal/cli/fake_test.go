@@ -22,13 +22,15 @@ type fakeNode struct {
 	status admin.Status
 	err    error
 	calls  []string
-	asked  chan struct{} // not nil: told at each Status
+	asked  chan struct{} // told at each Status, if somebody listens until stop
+	stop   chan struct{}
 	change admin.Changes
 }
 
 func (n *fakeNode) Status() admin.Status {
-	if n.asked != nil {
-		n.asked <- struct{}{}
+	select {
+	case n.asked <- struct{}{}:
+	case <-n.stop:
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -68,10 +70,17 @@ func (n *fakeNode) taken() string {
 	return calls
 }
 
-// startNode serves a fake node and returns it with its socket.
+// startNode serves a fake node that is well and returns it with its socket.
 func startNode(t *testing.T) (*fakeNode, string) {
 	t.Helper()
-	node := &fakeNode{status: calmStatus()}
+	stop := make(chan struct{})
+	close(stop)
+	return serveNode(t, &fakeNode{status: calmStatus(), stop: stop})
+}
+
+// serveNode serves a fake node behind the real API.
+func serveNode(t *testing.T, node *fakeNode) (*fakeNode, string) {
+	t.Helper()
 	registry, err := admin.NewRegistry(testBuild, func() admin.Snapshot { return admin.Snapshot{} })
 	if err != nil {
 		t.Fatal(err)

@@ -95,8 +95,7 @@ func TestStatusCheck(t *testing.T) {
 }
 
 func TestO11WatchRefreshes(t *testing.T) {
-	node, socket := startNode(t)
-	node.asked = make(chan struct{})
+	node, socket := serveNode(t, &fakeNode{status: calmStatus(), asked: make(chan struct{}), stop: make(chan struct{})})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	tick := make(chan time.Time)
@@ -110,14 +109,10 @@ func TestO11WatchRefreshes(t *testing.T) {
 	<-node.asked
 	tick <- time.Time{}
 	cancel() // in the middle of the next question
-	go func() {
-		for range node.asked {
-		}
-	}()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	close(node.asked)
+	close(node.stop)
 	if n := strings.Count(out.String(), "garibaldi-1: up"); n != 4 {
 		t.Errorf("%d pages:\n%s", n, out.String())
 	}
