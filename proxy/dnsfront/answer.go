@@ -1,0 +1,115 @@
+package dnsfront
+
+import (
+	"sereno/proxy/dnswire"
+)
+
+// optionRoom is what the options of one answer may take in octets: extended errors,
+// cookie, NSID, keepalive. Padding comes on top.
+const optionRoom = maxEDE + 64 + 4 + 255
+
+// ask is what must be remembered of a client's query to answer it: a value without
+// pointers, next to the question as the client wrote it.
+type ask struct {
+	id, flags uint16
+	limit     uint16 // octets that the answer may have
+	opt       bool   // the client speaks EDNS
+	do        bool
+	nsid      bool
+	transport Transport
+}
+
+// newAsk takes over what is needed of a parsed query. limit is the size of an answer
+// over UDP.
+func newAsk(q *dnswire.Query, t Transport, udpSize int) ask {
+	a := ask{id: q.ID, flags: q.Flags, opt: q.OPT.Present, do: q.OPT.DO, nsid: q.OPT.HasNSID, transport: t, limit: dnswire.MaxMessage}
+	if t == UDP {
+		a.limit = uint16(q.UDPLimit(udpSize)) //nolint:gosec // udp_size is at most 4096
+	}
+	return a
+}
+
+// room is how many octets an answer may have before OPT is added.
+func (a *ask) room() int {
+	if a.opt {
+		return int(a.limit) - dnswire.OPTLen
+	}
+	return int(a.limit)
+}
+
+// extra is what goes into the answer's OPT besides the size.
+type extra struct {
+	rcode int    // with its upper bits
+	ede   []byte // encoded options; left out first when they do not fit
+}
+
+// finish turns the first n octets of buf, an answer to question without OPT, into the
+// answer for one client: its ID, its question as it wrote it, its flags, and an OPT if
+// and only if it sent one (RFC 6891 §6.1.1). whole tells that the answer is all there;
+// otherwise buf holds header and question, and TC is set. keepAA is false for what
+// comes from the cache (D09). It returns the length. The room for OPT was left by room.
+func (s *Service) finish(set *settings, buf []byte, n int, a *ask, question []byte, whole, keepAA bool, x extra) int {
+	f := dnswire.Flags(buf)
+	keep := uint16(dnswire.FlagRA)
+	if keepAA {
+		keep |= dnswire.FlagAA
+	}
+	if a.do || a.flags&dnswire.FlagAD != 0 { // RFC 6840 §5.8
+		keep |= dnswire.FlagAD
+	}
+	rcode := x.rcode
+	if rcode > dnswire.RcodeMask && !a.opt {
+		rcode = dnswire.ServFail // it cannot be said without EDNS
+	}
+	f = f&keep | dnswire.FlagQR | a.flags&(dnswire.FlagRD|dnswire.FlagCD) | uint16(rcode)&dnswire.RcodeMask
+	if !whole {
+		f |= dnswire.FlagTC
+		dnswire.SetCounts(buf, 1, 0, 0, 0)
+	}
+	dnswire.SetID(buf, a.id)
+	dnswire.SetFlags(buf, f)
+	copy(buf[dnswire.HeaderLen:], question)
+	return s.addOPT(set, buf, n, a, rcode, x.ede)
+}
+
+// addOPT adds our OPT to the n octets of an answer, if the client sent one.
+func (s *Service) addOPT(set *settings, buf []byte, n int, a *ask, rcode int, ede []byte) int {
+	if !a.opt {
+		return n
+	}
+	var room [optionRoom]byte
+	options := room[:0]
+	left := int(a.limit) - n - dnswire.OPTLen
+	if a.nsid && len(s.nsid) <= left-4 {
+		options = dnswire.AppendOption(options, dnswire.OptionNSID, s.nsid)
+	}
+	if len(ede) > 0 && len(ede) <= left-len(options) && len(ede) <= maxEDE {
+		options = append(options, ede...)
+	}
+	return len(dnswire.AddOPT(buf[:n], set.cfg.UDPSize, rcode, a.do, options))
+}
+
+// refuse writes an answer of our own without records into buf: header, question, and
+// OPT with an extended error (noEDE: none). RA is set as by a resolver.
+func (s *Service) refuse(set *settings, buf []byte, a *ask, question []byte, rcode int, ede int, text string) int {
+	if rcode > dnswire.RcodeMask && !a.opt {
+		rcode = dnswire.ServFail
+	}
+	buf[0], buf[1] = byte(a.id>>8), byte(a.id)
+	f := dnswire.FlagQR | dnswire.FlagRA | a.flags&(dnswire.OpcodeMask|dnswire.FlagRD|dnswire.FlagCD) | uint16(rcode)&dnswire.RcodeMask
+	dnswire.SetFlags(buf, f)
+	qd := 0
+	if len(question) > 0 {
+		qd = 1
+	}
+	dnswire.SetCounts(buf, qd, 0, 0, 0)
+	n := dnswire.HeaderLen + copy(buf[dnswire.HeaderLen:], question)
+	if ede == noEDE {
+		return s.addOPT(set, buf, n, a, rcode, nil)
+	}
+	var room [maxEDE]byte
+	return s.addOPT(set, buf, n, a, rcode, dnswire.AppendEDE(room[:0], uint16(ede), text)) //nolint:gosec // a code of RFC 8914
+}
+
+// noEDE says that there is no extended error.
+const noEDE = -1

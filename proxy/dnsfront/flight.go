@@ -1,0 +1,206 @@
+package dnsfront
+
+import (
+	"bytes"
+	"sync"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+	"sereno/proxy/udp"
+)
+
+// A question that no cache can answer becomes a flight: the question, who waits for
+// it, and the attempts at backends. It belongs to the worker that made it; other
+// workers and connections may only add waiters, under the table's lock.
+
+// maxLoad bounds the clients' queries and the questions in flight of one service in sum,
+// and so the memory they take (under 1 KiB each). Over it queries are answered at once:
+// stale, or SERVFAIL (D26).
+const maxLoad = 1 << 17
+
+// sink takes the answer for a query that came over a connection. deliver never blocks and
+// does not keep msg; false: the client has gone.
+type sink interface{ deliver(msg []byte) bool }
+
+// waiter is one client's query that waits for a flight.
+type waiter struct {
+	ask
+	came     int64 // ns since the service was made
+	listener *listener
+	dest     udp.Dest
+	sink     sink // of a connection; nil over UDP
+	qlen     int
+	qbuf     [dnswire.MaxName + 4]byte
+}
+
+func (w *waiter) question() []byte { return w.qbuf[:w.qlen] }
+
+// flight is one question in flight.
+type flight struct {
+	next *flight // of the same hash; table's lock
+
+	owner *worker // never changes: flights are reused by their worker alone
+
+	// Set before it enters the table, then read only.
+	hash uint64
+	key  []byte
+	kbuf [dnswire.MaxName + 8]byte
+
+	waiters    []*waiter // table's lock
+	staleGiven bool      // table's lock: who comes now gets a stale answer at once, if there is one
+
+	// The owner's alone.
+	pool     *pool.Pool
+	deadline int64
+
+	attemptTime int64 // silence before the next attempt, ns
+	staleAt     int64 // when waiters get a stale answer; 0: never
+	attempts    int   // made so far
+	most        int   // at most
+	tried       pool.Tried
+	open        []*attempt // without an answer
+	wrong       int        // replies that did not fit
+	tcp         bool       // ask over TCP from now on
+	verdict     failure    // why it would fail now
+	ended       bool
+
+	// Timer wheel.
+	due        int64
+	prev, succ *flight
+	slot       int
+}
+
+// failure is why no backend's answer came.
+type failure uint8
+
+const (
+	failTimeout   failure = iota
+	failNoBackend         // none could be picked
+	failNetwork           // socket errors only
+	failOverload
+)
+
+// flags is the last octet of the key.
+func (f *flight) flags() byte { return f.key[len(f.key)-1] }
+
+// question is the question in its canonical form.
+func (f *flight) question() []byte { return f.key[:len(f.key)-1] }
+
+// cacheable tells whether the answer may go into the cache (D10).
+func (f *flight) cacheable() bool { return f.flags()&keyRD != 0 }
+
+// flights is the table of all questions in flight of a service.
+type flights struct {
+	shards [64]struct {
+		mu sync.Mutex
+		m  map[uint64]*flight
+		_  [48]byte
+	}
+}
+
+func newFlights() *flights {
+	t := &flights{}
+	for i := range t.shards {
+		t.shards[i].m = map[uint64]*flight{}
+	}
+	return t
+}
+
+// joined says what became of a query at the table.
+type joined uint8
+
+const (
+	joinedNew    joined = iota // f is in the table now, and the caller must start it
+	joinedOther                // an equal question is in flight; the waiter has been added to it
+	joinedPassed               // an equal question is in flight, and has gone over to stale answers
+)
+
+// join adds w to the flight of f's question, or puts f with w into the table. With
+// passed, a flight that gives stale answers is reported instead of joined.
+func (t *flights) join(f *flight, w *waiter, passed bool) joined {
+	s := &t.shards[f.hash>>58]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := s.m[f.hash]; other != nil; other = other.next {
+		if bytes.Equal(other.key, f.key) {
+			if passed && other.staleGiven {
+				return joinedPassed
+			}
+			if w != nil {
+				other.waiters = append(other.waiters, w)
+			}
+			return joinedOther
+		}
+	}
+	if w != nil {
+		f.waiters = append(f.waiters, w)
+	}
+	f.next = s.m[f.hash]
+	s.m[f.hash] = f
+	return joinedNew
+}
+
+// find returns the flight of a key, or nil. Only its owner may look at more than owner.
+func (t *flights) find(key []byte, hash uint64) *flight {
+	s := &t.shards[hash>>58]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := s.m[hash]; f != nil; f = f.next {
+		if bytes.Equal(f.key, key) {
+			return f
+		}
+	}
+	return nil
+}
+
+// takeStale takes the waiters out of a flight that goes on without them.
+func (t *flights) takeStale(f *flight) []*waiter {
+	s := &t.shards[f.hash>>58]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.staleGiven = true
+	w := f.waiters
+	f.waiters = nil
+	return w
+}
+
+// remove takes a flight out of the table and returns who waits for it.
+func (t *flights) remove(f *flight) []*waiter {
+	s := &t.shards[f.hash>>58]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if head := s.m[f.hash]; head == f {
+		if f.next == nil {
+			delete(s.m, f.hash)
+		} else {
+			s.m[f.hash] = f.next
+		}
+	} else {
+		for ; head != nil; head = head.next {
+			if head.next == f {
+				head.next = f.next
+				break
+			}
+		}
+	}
+	f.next = nil
+	w := f.waiters
+	f.waiters = nil
+	return w
+}
+
+// waiters are reused over all workers and connections.
+var waiterPool = sync.Pool{New: func() any { return new(waiter) }}
+
+// newWaiter makes a waiter of a turn's query.
+func newWaiter(t *turn, m []byte, l *listener, d udp.Dest, to sink) *waiter {
+	w := waiterPool.Get().(*waiter)
+	w.ask, w.came, w.listener, w.dest, w.sink = t.a, t.now, l, d, to
+	w.qlen = copy(w.qbuf[:], t.q.Question(m))
+	return w
+}
+
+func (w *waiter) free() {
+	w.listener, w.sink = nil, nil
+	waiterPool.Put(w)
+}

@@ -1,0 +1,58 @@
+package dnsfront
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+)
+
+// sampleTick is how often one kind of line may appear.
+const sampleTick = 10 * time.Second
+
+// logger writes what an operator wants to know and no more often than he wants to: what
+// a packet can cause is sampled.
+type logger struct{ always, sampled *zap.Logger }
+
+func newLogger(l *zap.Logger, service string) logger {
+	if l == nil {
+		l = zap.NewNop()
+	}
+	l = l.With(zap.String("service", service))
+	return logger{always: l, sampled: l.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, sampleTick, 1, 0)
+	}))}
+}
+
+func (l logger) dialFailed(b *pool.Backend, err error) {
+	l.sampled.Warn("no socket towards a backend", zap.String("backend", b.Name()), zap.Error(err))
+}
+
+func (l logger) acceptFailed(at *listener, err error) {
+	l.sampled.Warn("taking a connection", zap.Stringer("address", at.addr), zap.Error(err))
+}
+
+func (l logger) closeFailed(err error) {
+	l.sampled.Warn("closing a socket", zap.Error(err))
+}
+
+func (l logger) workerFailed(id int, err error) {
+	l.always.Error("a worker ended", zap.Int("worker", id), zap.Error(err))
+}
+
+func (l logger) guessing(b *pool.Backend, f *flight) {
+	l.sampled.Warn("several replies with a wrong id or question: somebody may be guessing; asking over TCP",
+		zap.String("backend", b.Name()), zap.String("name", dnswire.NameString(f.key[:len(f.key)-5])))
+}
+
+// errnoOf finds the system's error in err.
+func errnoOf(err error) (syscall.Errno, bool) {
+	var errno syscall.Errno
+	ok := errors.As(err, &errno)
+	return errno, ok
+}

@@ -1,0 +1,356 @@
+package dnsfront
+
+import (
+	"time"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+	"sereno/proxy/udp"
+)
+
+// staleRetry is how long a name is answered stale at once after its refresh failed
+// (RFC 8767 §5: not more often than every 30 s).
+const staleRetry = 30 * time.Second
+
+// miss sends the turn's query to a backend, or to a flight that is under way.
+func (w *worker) miss(m []byte, l *listener, d udp.Dest) {
+	wt := newWaiter(&w.t, m, l, d, nil)
+	w.t.book.InFlight[wt.transport]++
+	w.missOf(wt, w.t.key, w.t.hash)
+}
+
+// missOf is the same for a waiter that has been counted as in flight.
+func (w *worker) missOf(wt *waiter, key []byte, hash uint64) {
+	s, set := w.s, w.t.set
+	f := w.newFlight(key, hash)
+	stale := set.stale && f.cacheable()
+	if s.load.Load() >= maxLoad {
+		w.t.book.Upstream.Overload++
+		if !stale || !w.giveStale(f, wt) {
+			w.giveFailure(wt, failOverload)
+		}
+		w.freeFlight(f)
+		return
+	}
+	joining := wt
+	if stale && w.hasStale(f) {
+		// Stale at once where asking is known to be vain.
+		if w.t.h.recheck {
+			if !w.giveStale(f, wt) {
+				w.giveFailure(wt, failTimeout)
+			}
+			w.freeFlight(f)
+			return
+		}
+		if allDown(f.pool) && w.giveStale(f, wt) {
+			joining, f.staleGiven = nil, true // but ask, so that the first answer ends it
+		}
+	}
+	for passed := stale && joining != nil; ; passed = false {
+		switch s.table.join(f, joining, passed) {
+		case joinedNew:
+			if joining != nil {
+				s.load.Add(1)
+			}
+			w.start(f, stale)
+			return
+		case joinedOther:
+			if joining != nil {
+				w.t.book.Upstream.Coalesced++
+				s.load.Add(1)
+			}
+			w.freeFlight(f)
+			return
+		case joinedPassed:
+			if w.giveStale(f, wt) {
+				w.freeFlight(f)
+				return
+			}
+		}
+	}
+}
+
+// hasStale looks whether there is an expired answer that could be given, and leaves what
+// is known of it in the turn's hit.
+func (w *worker) hasStale(f *flight) bool {
+	var none [dnswire.HeaderLen + dnswire.MaxName + 4]byte
+	return w.t.set.cache.get(f.key, f.hash, w.t.tick, none[:], 0, true, 0, &w.t.h) && w.t.h.stale
+}
+
+// allDown tells whether no backend is worth waiting for (D35: stale at once).
+func allDown(p *pool.Pool) bool {
+	for _, b := range p.Backends() {
+		if b.Health().State().Healthy() {
+			return false
+		}
+	}
+	return true
+}
+
+// newFlight prepares a flight for a question; it is in no table yet.
+func (w *worker) newFlight(key []byte, hash uint64) *flight {
+	var f *flight
+	if n := len(w.fresh); n > 0 {
+		f = w.fresh[n-1]
+		w.fresh = w.fresh[:n-1]
+	} else {
+		f = &flight{owner: w}
+	}
+	f.key = append(f.kbuf[:0], key...)
+	f.hash = hash
+	f.pool = w.t.set.route(f.key[:len(f.key)-5])
+	return f
+}
+
+func (w *worker) freeFlight(f *flight) {
+	*f = flight{owner: w, open: f.open[:0]}
+	if len(w.fresh) < 4096 {
+		w.fresh = append(w.fresh, f)
+	}
+}
+
+// start begins to ask for a flight that has just entered the table.
+func (w *worker) start(f *flight, stale bool) {
+	cfg := f.pool.Config()
+	now := w.t.now
+	w.s.load.Add(1)
+	w.flying.Add(1)
+	f.deadline = now + int64(cfg.Timeout)
+	f.attemptTime = int64(cfg.AttemptTimeout)
+	f.most = min(cfg.Attempts, pool.MaxAttempts)
+	if stale && w.t.set.staleAfter > 0 {
+		f.staleAt = now + w.t.set.staleAfter
+	}
+	f.due = f.deadline
+	w.wheel.add(f)
+	f.pool.Request()
+	if !w.try(f, false) {
+		w.fail(f)
+		return
+	}
+	w.schedule(f)
+}
+
+// schedule sets the flight's timer to whatever comes first.
+func (w *worker) schedule(f *flight) {
+	due := f.deadline
+	if f.staleAt > 0 {
+		due = min(due, f.staleAt)
+	}
+	for _, a := range f.open {
+		if !a.silent {
+			due = min(due, a.due)
+		}
+	}
+	w.wheel.remove(f)
+	f.due = due
+	w.wheel.add(f)
+}
+
+// expire does what a flight's timer was set for.
+func (w *worker) expire(f *flight) {
+	now := w.t.now
+	if now >= f.deadline {
+		f.verdict = failTimeout
+		w.fail(f)
+		return
+	}
+	if f.staleAt > 0 && now >= f.staleAt {
+		// The client has waited long enough; the asking goes on (RFC 8767 §5).
+		f.staleAt = 0
+		w.staleToAll(f)
+	}
+	silent := false
+	for _, a := range f.open {
+		if !a.silent && now >= a.due {
+			a.silent, silent = true, true
+			w.t.book.Upstream.Silent++
+			a.backend.Fail(pool.Timeout)
+			if a.sock != nil { // a closed TCP port says nothing about a backend's UDP
+				a.backend.Health().Silent()
+			}
+		}
+	}
+	if silent && !w.retry(f, true, true) && w.allSilent(f) {
+		// Every attempt has failed: stale now. But go on waiting, for a late answer
+		// still counts.
+		w.staleToAll(f)
+	}
+	w.schedule(f)
+}
+
+func (w *worker) allSilent(f *flight) bool {
+	for _, a := range f.open {
+		if !a.silent {
+			return false
+		}
+	}
+	return true
+}
+
+// retry makes a further attempt if attempts and, if charged, the budget allow it. again
+// allows a backend that has been asked before, when no other is left.
+func (w *worker) retry(f *flight, charged, again bool) bool {
+	if f.attempts >= f.most {
+		return false
+	}
+	if charged && !f.pool.TryRetry() {
+		w.t.book.Upstream.NoBudget++
+		return false
+	}
+	if !w.try(f, again) {
+		return false
+	}
+	if charged {
+		w.t.book.Upstream.Retries++
+	} else {
+		w.t.book.Upstream.Moved++
+	}
+	return true
+}
+
+// moveAway asks another backend at once if those that the flight waits for have become
+// suspect or down since they were asked (D23). That is not charged to the budget.
+func (w *worker) moveAway(f *flight) {
+	moved := false
+	for _, a := range f.open {
+		lost := a.lost()
+		if !lost && !a.silent {
+			return // one is still worth waiting for
+		}
+		moved = moved || lost && !a.moved
+	}
+	if !moved {
+		return
+	}
+	for _, a := range f.open {
+		a.moved = true
+	}
+	if w.retry(f, false, false) {
+		w.schedule(f)
+	}
+}
+
+// staleToAll answers everybody who waits with the expired answer, if there is one.
+func (w *worker) staleToAll(f *flight) {
+	if !w.t.set.stale || !f.cacheable() || !w.hasStale(f) {
+		return
+	}
+	f.staleAt = 0
+	waiters := w.s.table.takeStale(f)
+	w.s.load.Add(-int64(len(waiters)))
+	for _, wt := range waiters {
+		if !w.giveStale(f, wt) {
+			w.giveFailure(wt, f.verdict)
+		}
+	}
+}
+
+// fail ends a flight that got no answer: stale for those who wait, or SERVFAIL.
+func (w *worker) fail(f *flight) {
+	waiters := w.end(f)
+	stale := w.t.set.stale && f.cacheable()
+	if stale {
+		w.t.set.cache.failed(f.key, f.hash, w.t.tick.add(staleRetry))
+	}
+	for _, wt := range waiters {
+		if !stale || !w.giveStale(f, wt) {
+			w.giveFailure(wt, f.verdict)
+		}
+	}
+	w.freeFlight(f)
+}
+
+// end takes a flight out of the table and the wheel; its attempts live on without it
+// until their replies come or their time is over. The flight is the caller's to free.
+func (w *worker) end(f *flight) []*waiter {
+	waiters := w.s.table.remove(f)
+	w.s.load.Add(-1 - int64(len(waiters)))
+	w.wheel.remove(f)
+	w.flying.Add(-1)
+	f.ended = true
+	for _, a := range f.open {
+		a.f = nil
+	}
+	f.open = f.open[:0]
+	return waiters
+}
+
+// buffer is where a waiter's answer is written.
+func (w *worker) buffer(wt *waiter) []byte {
+	if wt.sink == nil {
+		if c := wt.listener.conn(w.id); c != nil {
+			return c.Next()
+		}
+	}
+	return w.big[:]
+}
+
+// give sends a waiter its answer, which is in buf[:n], counts it and frees the waiter.
+func (w *worker) give(wt *waiter, buf []byte, n int, source Source, rcode int) {
+	b := w.t.book
+	b.InFlight[wt.transport]--
+	if why, ok := w.hand(wt, buf[:n]); !ok {
+		b.dropped(wt.transport, why)
+	} else {
+		b.answered(wt.transport, source, rcode)
+		b.Latency[source].observe(time.Duration(w.t.now-wt.came), 1)
+	}
+	wt.free()
+}
+
+// hand gives an answer to the socket or the connection that it belongs to.
+func (w *worker) hand(wt *waiter, msg []byte) (why Drop, ok bool) {
+	if wt.sink != nil {
+		return DropClientGone, wt.sink.deliver(msg)
+	}
+	c := wt.listener.conn(w.id)
+	if c == nil {
+		return DropNoListener, false
+	}
+	c.Commit(len(msg), wt.dest)
+	return 0, true
+}
+
+// giveStale answers a waiter with the expired answer and says so (RFC 8914 §4.4, 4.20).
+// false: there is none any more.
+func (w *worker) giveStale(f *flight, wt *waiter) bool {
+	buf := w.buffer(wt)
+	h := &w.t.h
+	if !w.t.set.cache.get(f.key, f.hash, w.t.tick, buf, wt.room(), true, w.t.set.staleTTL, h) {
+		return false
+	}
+	source, ede := FromCache, noEDE
+	if h.stale {
+		source, ede = FromStale, dnswire.EDEStaleAnswer
+		if h.kind == kindNXDomain {
+			ede = dnswire.EDEStaleNXDomain
+		}
+	}
+	rcode := int(buf[3]&dnswire.RcodeMask) | int(h.extRcode)<<4
+	x := extra{rcode: rcode, ede: h.ede[:h.edeLen]}
+	var room [maxEDE]byte
+	if ede != noEDE {
+		x.ede = dnswire.AppendEDE(room[:0], uint16(ede), "") //nolint:gosec // a code of RFC 8914
+	}
+	n := w.s.finish(w.t.set, buf, h.n, &wt.ask, wt.question(), h.whole, false, x)
+	w.give(wt, buf, n, source, rcode)
+	return true
+}
+
+// giveFailure answers a waiter with SERVFAIL and why (RFC 8914 §4.23, 4.24).
+func (w *worker) giveFailure(wt *waiter, why failure) {
+	ede, text := dnswire.EDENoReachable, "no backend answered in time"
+	switch why {
+	case failTimeout:
+	case failNoBackend:
+		text = "no backend is available"
+	case failNetwork:
+		ede, text = dnswire.EDENetworkError, "no backend could be reached"
+	case failOverload:
+		ede, text = dnswire.EDEOther, "too many queries in flight"
+	}
+	buf := w.buffer(wt)
+	n := w.s.refuse(w.t.set, buf, &wt.ask, wt.question(), dnswire.ServFail, ede, text)
+	w.give(wt, buf, n, FromSelf, dnswire.ServFail)
+}

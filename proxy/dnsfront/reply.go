@@ -1,0 +1,205 @@
+package dnsfront
+
+import (
+	"time"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+)
+
+// tooManyWrong is how many replies that do not fit one question may get before it is
+// asked over TCP, where guessing is in vain (D22; RFC 5452 §9.3).
+const tooManyWrong = 3
+
+// receive takes a datagram from a backend. It counts only if socket (and with it the
+// address), ID, QR, opcode and question fit; anything else is counted, and the wait
+// goes on. data may be changed.
+func (w *worker) receive(sock *socket, data []byte) {
+	r := &w.reply
+	err := dnswire.ParseReply(data, r)
+	if err != nil && len(data) < dnswire.HeaderLen {
+		w.wrongReply(sock, nil, nil)
+		return
+	}
+	a := sock.ids[dnswire.ID(data)]
+	if err != nil {
+		w.wrongReply(sock, a, nil)
+		return
+	}
+	question := r.Key(w.kbuf[:0], data)
+	if a == nil || w.s.hash(question) != a.qhash || a.f != nil && string(question) != string(a.f.question()) {
+		w.wrongReply(sock, a, question)
+		return
+	}
+	b, took := a.backend, time.Duration(w.t.now-a.sent)
+	b.Health().Replied()
+	b.Observe(took)
+	f := a.f
+	lost := a.lost()
+	w.closeAttempt(a)
+	w.t.book.Upstream.Replies++
+	if f == nil {
+		w.t.book.Upstream.Late++
+		return
+	}
+	if r.TC() {
+		w.truncated(f, b)
+		return
+	}
+	w.got(f, b, data, lost)
+}
+
+// wrongReply counts a reply that does not fit, and finds out whose question it is
+// aimed at: by its ID, or by its question.
+func (w *worker) wrongReply(sock *socket, a *attempt, question []byte) {
+	w.t.book.Upstream.Wrong++
+	sock.up.backend.Fail(pool.BadReply)
+	var f *flight
+	if a != nil {
+		f = a.f
+	} else if question != nil {
+		f = w.flightOn(sock, question)
+	}
+	if f == nil || f.tcp {
+		return
+	}
+	f.wrong++
+	if f.wrong < tooManyWrong {
+		return
+	}
+	// What comes over UDP is not believed any more: its attempts go on without it.
+	w.t.book.Upstream.WrongToTCP++
+	w.s.log.guessing(sock.up.backend, f)
+	f.tcp = true
+	for _, open := range f.open {
+		open.f = nil
+	}
+	f.open = f.open[:0]
+	if !sock.up.backend.Take() {
+		w.attemptFailed(f, false)
+		return
+	}
+	if !w.ask(f, sock.up.backend) {
+		w.attemptFailed(f, false)
+		return
+	}
+	w.schedule(f)
+}
+
+// flightOn finds this worker's flight for a question that has an attempt on sock.
+func (w *worker) flightOn(sock *socket, question []byte) *flight {
+	for flags := range byte(8) {
+		key := append(question, flags)
+		f := w.s.table.find(key, w.s.hash(key))
+		if f == nil || f.owner != w {
+			continue
+		}
+		for _, a := range f.open {
+			if a.sock == sock {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+// truncated asks the same backend again over TCP: half an answer is of no use to
+// anybody (D08). It is no further attempt.
+func (w *worker) truncated(f *flight, b *pool.Backend) {
+	w.t.book.Upstream.Truncated++
+	f.tcp = true
+	if !b.Take() {
+		w.attemptFailed(f, false)
+		return
+	}
+	if !w.ask(f, b) {
+		w.attemptFailed(f, false)
+		return
+	}
+	w.schedule(f)
+}
+
+// got handles a whole reply to a flight's question, parsed in w.reply.
+func (w *worker) got(f *flight, _ *pool.Backend, data []byte, _ bool) {
+	w.answer(f, data)
+}
+
+// answer ends a flight with a backend's reply: into the cache, and to everybody who waits.
+func (w *worker) answer(f *flight, data []byte) {
+	r := &w.reply
+	var ans answer
+	var room [maxEDE]byte
+	ans.ede = keepEDE(room[:0], data, r)
+	ans.extRcode = uint8(r.Rcode >> 4) //nolint:gosec // twelve bits
+	msg, err := dnswire.StripOPT(data, r)
+	if err != nil { // a record behind OPT is broken
+		w.attemptFailed(f, false)
+		return
+	}
+	ans.msg = msg
+	w.store(f, r, &ans)
+	for _, wt := range w.end(f) {
+		w.giveAnswer(wt, &ans, r)
+	}
+	w.freeFlight(f)
+}
+
+// keepEDE appends the backend's extended errors, which are passed on to clients
+// (RFC 8914 §3), as far as they fit.
+func keepEDE(dst, m []byte, r *dnswire.Reply) []byte {
+	if r.OPT.Data.Len == 0 {
+		return dst
+	}
+	dnswire.EachOption(r.OPT.Data.In(m), func(code uint16, data []byte) bool {
+		if code == dnswire.OptionEDE && len(data) >= 2 && len(dst)+4+len(data) <= maxEDE {
+			dst = dnswire.AppendOption(dst, code, data)
+		}
+		return true
+	})
+	return dst
+}
+
+// store sets the answer's TTLs as the configuration wants them and puts it into the
+// cache if it may live there.
+func (w *worker) store(f *flight, r *dnswire.Reply, ans *answer) {
+	set := w.t.set
+	ans.ttls = r.TTLs
+	life := uint32(0)
+	switch {
+	case r.Rcode == dnswire.ServFail:
+		ans.kind, life = kindFailure, set.failureTTL
+	case r.Negative():
+		ans.kind = kindNoData
+		if r.Rcode == dnswire.NXDomain {
+			ans.kind = kindNXDomain
+		}
+		// RFC 2308 §5; without a SOA nobody knows how long, so it is not stored.
+		if r.SOA {
+			life = min(r.MinTTL, r.SOAMin, set.negTTL, set.maxTTL)
+			dnswire.ClampTTLs(ans.msg, r.TTLs, 0, life)
+		} else {
+			dnswire.ClampTTLs(ans.msg, r.TTLs, 0, set.maxTTL)
+		}
+	case r.Rcode == dnswire.NoError:
+		dnswire.ClampTTLs(ans.msg, r.TTLs, set.minTTL, set.maxTTL)
+		life = min(max(r.MinTTL, set.minTTL), set.maxTTL)
+	default: // REFUSED and the rest say something about the backend, not about the name
+		dnswire.ClampTTLs(ans.msg, r.TTLs, 0, set.maxTTL)
+	}
+	if ans.life = life; life > 0 && set.cache != nil && f.cacheable() {
+		set.cache.put(f.key, f.hash, w.t.tick, ans)
+	}
+}
+
+// giveAnswer sends a waiter a backend's answer, cut to what fits it (D07).
+func (w *worker) giveAnswer(wt *waiter, ans *answer, r *dnswire.Reply) {
+	buf := w.buffer(wt)
+	n := len(ans.msg)
+	whole := n <= wt.room() && n <= len(buf)
+	if !whole {
+		n = dnswire.HeaderLen + r.QuestionLen()
+	}
+	copy(buf, ans.msg[:n])
+	n = w.s.finish(w.t.set, buf, n, &wt.ask, wt.question(), whole, true, extra{rcode: r.Rcode, ede: ans.ede})
+	w.give(wt, buf, n, FromBackend, r.Rcode)
+}

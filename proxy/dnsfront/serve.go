@@ -1,0 +1,158 @@
+package dnsfront
+
+import (
+	"sereno/proxy/dnswire"
+	"sereno/proxy/udp"
+)
+
+// turn is what one goroutine needs to handle queries one after the other. It is reused
+// and belongs to that goroutine.
+type turn struct {
+	set  *settings
+	book *book
+	now  int64 // ns since the service was made, monotonic
+	tick tick
+
+	q    dnswire.Query
+	a    ask
+	kbuf [dnswire.MaxName + 8]byte
+	key  []byte // canonical question and the octet of flags
+	hash uint64
+	h    hit
+
+	hits uint64 // answered from the cache in this batch
+	own  uint64 // answered by ourselves
+}
+
+// begin takes the time and the settings that count until the book is unlocked.
+func (t *turn) begin(s *Service, b *book) {
+	t.set, t.book = s.settings.Load(), b
+	t.now = s.clock()
+	t.tick = tickOf(t.now)
+}
+
+// latencies counts how long the answers took that were given at once: as long as the
+// batch until now.
+func (t *turn) latencies(s *Service) {
+	if t.hits+t.own == 0 {
+		return
+	}
+	took := s.since(t.now)
+	t.book.Latency[FromCache].observe(took, t.hits)
+	t.book.Latency[FromSelf].observe(took, t.own)
+	t.hits, t.own = 0, 0
+}
+
+// result says what became of a query.
+type result uint8
+
+const (
+	dropped  result = iota // counted, no answer
+	answered               // the answer is in the buffer, counted
+	exempt                 // the answer is in the buffer; the self-probe's, which nobody counts
+	missed                 // counted as in flight by nobody yet: a backend must be asked
+)
+
+// serve takes a query through the gates, the policy and the cache. If an answer comes
+// out of it, it is in out[:n]; out must hold an answer of the transport's size. After
+// missed, t.q, t.a, t.key and t.hash describe the question.
+//
+// The book is locked.
+func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []byte) (n int, r result) {
+	problem := dnswire.ParseQuery(m, &t.q)
+	q := &t.q
+	if problem == dnswire.OK && q.Class == dnswire.ClassCH && dnswire.IsProbe(m, q) {
+		// A07: exempt from everything that follows, the counters too.
+		if msg, ok := s.probe.Answer(m); ok {
+			return copy(out, msg), exempt
+		}
+	}
+	set, b := t.set, t.book
+	b.came(transport)
+	switch {
+	case problem == dnswire.Short:
+		b.dropped(transport, DropShort)
+		return 0, dropped
+	case problem == dnswire.Response:
+		b.dropped(transport, DropResponse)
+		return 0, dropped
+	case peer.Peer.Port() == 0:
+		b.dropped(transport, DropPort)
+		return 0, dropped
+	case transport == UDP && set.isOwn(peer.Peer, peer.Local):
+		b.dropped(transport, DropLoop)
+		return 0, dropped
+	}
+	t.a = newAsk(q, transport, set.cfg.UDPSize)
+	if !set.allow.contains(peer.Peer.Addr()) {
+		if set.denyDrop {
+			b.dropped(transport, DropNotAllowed)
+			return 0, dropped
+		}
+		return s.self(t, m, out, dnswire.Refused, dnswire.EDEProhibited)
+	}
+	if problem != dnswire.OK {
+		return s.self(t, m, out, problem.Rcode(), noEDE)
+	}
+	if n, r, done := s.special(t, m, out); done {
+		return n, r
+	}
+
+	t.key = append(q.AppendKey(t.kbuf[:0], m), keyFlags(q))
+	t.hash = s.hash(t.key)
+	if set.cache != nil && q.RD() && q.Class == dnswire.ClassIN {
+		if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) {
+			b.Hits++
+			t.hits++
+			return s.fromCache(t, m, out, FromCache, noEDE), answered
+		}
+		b.Misses++
+	}
+	return 0, missed
+}
+
+// keyFlags is the last octet of a question's key.
+func keyFlags(q *dnswire.Query) (f byte) {
+	if q.OPT.DO {
+		f |= keyDO
+	}
+	if q.CD() {
+		f |= keyCD
+	}
+	if q.RD() {
+		f |= keyRD
+	}
+	return f
+}
+
+// fromCache finishes what a lookup copied into out and counts the answer.
+func (s *Service) fromCache(t *turn, m, out []byte, source Source, ede int) int {
+	rcode := int(out[3]&dnswire.RcodeMask) | int(t.h.extRcode)<<4
+	x := extra{rcode: rcode, ede: t.h.ede[:t.h.edeLen]}
+	var room [maxEDE]byte
+	if ede != noEDE {
+		x.ede = dnswire.AppendEDE(room[:0], uint16(ede), "") //nolint:gosec // a code of RFC 8914
+	}
+	n := s.finish(t.set, out, t.h.n, &t.a, t.q.Question(m), t.h.whole, false, x)
+	t.book.answered(t.a.transport, source, rcode)
+	return n
+}
+
+// self answers without records and counts it.
+func (s *Service) self(t *turn, m, out []byte, rcode, ede int) (int, result) {
+	t.own++
+	t.book.answered(t.a.transport, FromSelf, rcode)
+	return s.refuse(t.set, out, &t.a, t.q.Question(m), rcode, ede, ""), answered
+}
+
+// special answers what is not for the backends: other classes and zone transfers.
+func (s *Service) special(t *turn, m, out []byte) (n int, r result, done bool) {
+	q := &t.q
+	switch {
+	case q.Class != dnswire.ClassIN, // RFC 9619 leaves ANY and NONE to others than resolvers
+		q.Type == dnswire.TypeAXFR, q.Type == dnswire.TypeIXFR:
+		n, r = s.self(t, m, out, dnswire.Refused, noEDE)
+		return n, r, true
+	}
+	return 0, 0, false
+}

@@ -1,0 +1,360 @@
+package dnsfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+	"sereno/proxy/udp"
+)
+
+// Options is what a service is made of.
+type Options struct {
+	Config   Config
+	Pools    map[string]*pool.Pool // every pool that Config names
+	Node     string                // the node's name: NSID, id.server.
+	StateDir string                // where the cache's snapshot is kept; "": nowhere
+	Workers  int                   // 0: GOMAXPROCS
+	Plain    bool                  // one system call for each datagram
+	Logger   *zap.Logger           // nil: no log
+	ProbeKey *dnswire.ProbeKey     // of the self-probe; nil: it is not answered
+	Now      func() time.Time      // nil: time.Now; must have a monotonic reading
+}
+
+// Service is one DNS service. New, Start, any number of Update, Close. Stats,
+// Listeners and Packets may be called at any time from any goroutine.
+type Service struct {
+	name     string
+	node     string
+	nsid     []byte
+	stateDir string
+	plain    bool
+	probe    *dnswire.ProbeKey
+	nowFunc  func() time.Time
+	base     time.Time
+	seed     maphash.Seed
+	log      logger
+
+	settings atomic.Pointer[settings]
+	table    *flights
+	load     atomic.Int64 // waiting queries and flights
+	workers  []*worker
+	async    [8]book // of connections
+	streams  streams
+	tcpUp    tcpUpstreams
+	closing  atomic.Bool
+
+	mu      sync.Mutex // Start, Update, Close
+	started bool
+	closed  bool
+	stop    chan struct{}
+	done    sync.WaitGroup
+}
+
+// New checks the options and prepares a service. It opens nothing.
+func New(o Options) (*Service, error) {
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.ProbeKey == nil {
+		k := dnswire.NewProbeKey()
+		o.ProbeKey = &k
+	}
+	s := &Service{
+		name: o.Config.Name, node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
+		nowFunc: o.Now, base: o.Now(), seed: maphash.MakeSeed(), log: newLogger(o.Logger, o.Config.Name), table: newFlights(), stop: make(chan struct{}),
+	}
+	set, err := compile(&o)
+	if err != nil {
+		return nil, fmt.Errorf("preparing DNS %w", err)
+	}
+	if o.Config.Cache.Enabled {
+		set.cache = s.newCache(&o.Config)
+	}
+	s.settings.Store(set)
+	s.streams.init(s)
+	s.tcpUp.init(s)
+	for i := range o.Workers {
+		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("preparing DNS service %q: %w", s.name, err), s.closeGroups())
+		}
+		s.workers = append(s.workers, newWorker(s, i, g))
+	}
+	return s, nil
+}
+
+func (s *Service) newCache(c *Config) *cache {
+	x := newCache(c.Cache.limits(), s.base)
+	x.seed = s.seed
+	return x
+}
+
+// Start opens every socket and begins to serve. On an error everything is closed
+// again, and the service is of no further use.
+func (s *Service) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.closed {
+		return fmt.Errorf("starting DNS service %q: it was started or closed before", s.name)
+	}
+	set := *s.settings.Load()
+	if err := s.openAll(&set, nil); err != nil {
+		s.closed = true
+		return errors.Join(fmt.Errorf("starting DNS service %q: %w", s.name, err), closeListeners(set.listeners), s.closeGroups())
+	}
+	s.started = true
+	s.settings.Store(&set)
+	for _, w := range s.workers {
+		s.done.Go(func() {
+			if err := w.group.Run(w); err != nil {
+				s.log.workerFailed(w.id, err)
+			}
+		})
+	}
+	s.done.Go(s.janitor)
+	for _, l := range set.listeners {
+		l.serve()
+	}
+	return nil
+}
+
+// Update takes up other options as one swap: listeners that stay are not closed, the
+// cache is kept, and what is in flight is answered. On an error nothing has changed.
+// Name, Workers, Plain and ProbeKey cannot change.
+func (s *Service) Update(o Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.started || s.closed {
+		return fmt.Errorf("updating DNS service %q: it does not run", s.name)
+	}
+	if o.Config.Name != s.name {
+		return fmt.Errorf("updating DNS service %q: its name cannot become %q", s.name, o.Config.Name)
+	}
+	set, err := compile(&o)
+	if err != nil {
+		return fmt.Errorf("updating DNS %w", err)
+	}
+	old := s.settings.Load()
+	if err := s.openAll(set, old.listeners); err != nil {
+		return errors.Join(fmt.Errorf("updating DNS service %q: %w", s.name, err), closeListeners(without(set.listeners, old.listeners)))
+	}
+	var unused *cache
+	switch {
+	case !o.Config.Cache.Enabled:
+		unused = old.cache
+	case old.cache == nil:
+		set.cache = s.newCache(&o.Config)
+	default:
+		set.cache = old.cache
+		if o.Config.Cache.limits() != old.cfg.Cache.limits() {
+			set.cache.setLimits(o.Config.Cache.limits())
+		}
+	}
+	s.settings.Store(set)
+	for _, l := range without(set.listeners, old.listeners) {
+		l.serve()
+	}
+	s.barrier()
+	err = closeListeners(without(old.listeners, set.listeners))
+	if err != nil {
+		s.log.closeFailed(err)
+	}
+	if unused != nil {
+		unused.close()
+	}
+	return nil
+}
+
+// barrier returns when nobody uses settings any more that were replaced before.
+func (s *Service) barrier() {
+	s.lockBooks()
+	s.unlockBooks()
+}
+
+// Close stops taking queries, answers what is in flight until ctx ends, and closes
+// everything. What is left then is counted as dropped.
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if !s.started {
+		set := s.settings.Load()
+		if set.cache != nil {
+			set.cache.close()
+		}
+		return s.closeGroups()
+	}
+	s.closing.Store(true)
+	set := s.settings.Load()
+	errs := []error{closeStreamListeners(set.listeners)}
+	for s.load.Load() > 0 && ctx.Err() == nil {
+		wait := time.NewTimer(5 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+	s.streams.close(ctx)
+	close(s.stop)
+	errs = append(errs, closeListeners(set.listeners), s.closeGroups())
+	s.tcpUp.close()
+	s.done.Wait()
+	s.abandon()
+	if set.cache != nil {
+		set.cache.close()
+	}
+	without := *set
+	without.cache, without.listeners = nil, nil
+	s.settings.Store(&without)
+	return errors.Join(errs...)
+}
+
+// abandon counts what was not answered in time as dropped. Nothing runs any more.
+func (s *Service) abandon() {
+	s.lockBooks()
+	defer s.unlockBooks()
+	for t := range NumTransports {
+		var left int64
+		for _, b := range s.books() {
+			left += b.InFlight[t]
+		}
+		s.async[0].InFlight[t] -= left
+		s.async[0].Drops[t][DropUnanswered] += uint64(max(0, left)) //nolint:gosec // not negative
+	}
+	for _, w := range s.workers {
+		for a := w.oldest.first; a != nil; a = w.oldest.first {
+			w.oldest.remove(a)
+			a.backend.Done()
+		}
+	}
+}
+
+func (s *Service) closeGroups() error {
+	var errs []error
+	for _, w := range s.workers {
+		errs = append(errs, w.group.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// janitor wakes the workers that have something in flight, so that their timers run
+// to 10 ms, and the others once a second.
+func (s *Service) janitor() {
+	tick := time.NewTicker(time.Duration(wheelStep))
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		for _, w := range s.workers {
+			if w.flying.Load() > 0 || n%100 == 0 {
+				w.group.Wake()
+			}
+		}
+	}
+}
+
+// clock is the time since the service was made, in ns, monotonic.
+func (s *Service) clock() int64 { return int64(s.nowFunc().Sub(s.base)) }
+
+// since is the time that has passed since a reading of clock.
+func (s *Service) since(then int64) time.Duration { return time.Duration(s.clock() - then) }
+
+// tickOf turns a reading of clock into the cache's clock.
+func tickOf(ns int64) tick { return tick(0).add(time.Duration(ns)) }
+
+func (s *Service) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
+
+// books are all blocks of counters.
+func (s *Service) books() []*book {
+	out := make([]*book, 0, len(s.workers)+len(s.async))
+	for _, w := range s.workers {
+		out = append(out, &w.book)
+	}
+	for i := range s.async {
+		out = append(out, &s.async[i])
+	}
+	return out
+}
+
+func (s *Service) lockBooks() {
+	for _, b := range s.books() {
+		b.mu.Lock()
+	}
+}
+
+func (s *Service) unlockBooks() {
+	for _, b := range s.books() {
+		b.mu.Unlock()
+	}
+}
+
+// Stats is a snapshot in which the counters balance exactly.
+func (s *Service) Stats() Stats {
+	var out Stats
+	s.lockBooks()
+	for _, b := range s.books() {
+		out.Counts.add(&b.Counts)
+	}
+	if c := s.settings.Load().cache; c != nil {
+		out.Cache.Entries, out.Cache.Bytes = c.size()
+	}
+	s.unlockBooks()
+	out.Connections = s.streams.open.Load()
+	return out
+}
+
+// Packets is how many datagrams the workers have read so far, from clients and
+// backends: a self-probe that fails while this moves met busy workers.
+func (s *Service) Packets() (n uint64) {
+	for _, w := range s.workers {
+		n += w.packets.Load()
+	}
+	return n
+}
+
+// Listener is one listening address.
+type Listener struct {
+	Address     netip.AddrPort
+	Transport   Transport
+	KernelDrops uint64 // datagrams that the kernel dropped, over all workers' sockets
+	Warning     string // of the socket buffers; empty if they are as wanted
+}
+
+// Listeners lists what the service listens on, in the order of the configuration.
+func (s *Service) Listeners() []Listener {
+	var out []Listener
+	for _, l := range s.settings.Load().listeners {
+		x := Listener{Address: l.addr, Transport: l.transport}
+		for i := range s.workers {
+			if c := l.conn(i); c != nil {
+				x.KernelDrops += c.KernelDrops()
+				if x.Warning == "" {
+					x.Warning = c.BufferWarning()
+				}
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}

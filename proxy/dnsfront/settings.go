@@ -1,0 +1,133 @@
+package dnsfront
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
+)
+
+// upstreamSize is the EDNS size that backends are told (D30; RFC 9715).
+const upstreamSize = 1232
+
+// settings is what counts now, compiled for the packet path. Immutable: a reload makes
+// another one and swaps.
+type settings struct {
+	cfg       Config
+	pools     map[string]*pool.Pool
+	pool      *pool.Pool
+	routes    map[string]*pool.Pool // by zone, on the wire in lower case
+	allPools  []*pool.Pool          // each once
+	allow     prefixSet
+	denyDrop  bool
+	listeners []*listener
+	ports     map[uint16]bool // of our own UDP sockets: what comes from them may be a loop
+	own       map[netip.AddrPort]bool
+	wildcard  map[uint16]bool // ports that we listen on at every address
+
+	cache      *cache // nil: off
+	maxTTL     uint32 // seconds, as all of these
+	minTTL     uint32
+	negTTL     uint32
+	failureTTL uint32
+	staleTTL   uint32
+	stale      bool
+	staleAfter int64 // ns
+}
+
+// compile checks what Validate cannot see and prepares everything but the listeners.
+func compile(o *Options) (*settings, error) {
+	c := o.Config
+	var errs []error
+	c.Validate(func(key, message string) { errs = append(errs, fmt.Errorf("%s: %s", key, message)) })
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("service %q: %w", c.Name, errors.Join(errs...))
+	}
+	s := &settings{
+		cfg: c, pools: o.Pools, routes: map[string]*pool.Pool{}, allow: newPrefixSet(c.Allow), denyDrop: c.Deny == "drop",
+		maxTTL: seconds(c.Cache.MaxTTL), minTTL: seconds(c.Cache.MinTTL), negTTL: seconds(c.Cache.NegativeTTL),
+		failureTTL: min(seconds(c.Cache.FailureTTL), 300), staleTTL: seconds(c.Cache.Stale.TTL),
+		stale: c.Cache.Enabled && c.Cache.Stale.For > 0, staleAfter: int64(c.Cache.Stale.After),
+	}
+	use := func(name string) *pool.Pool {
+		p := o.Pools[name]
+		if p == nil {
+			errs = append(errs, fmt.Errorf("pool %q was not given", name))
+			return nil
+		}
+		for _, known := range s.allPools {
+			if known == p {
+				return p
+			}
+		}
+		s.allPools = append(s.allPools, p)
+		return p
+	}
+	s.pool = use(c.Pool)
+	for _, r := range c.Routes {
+		p := use(r.Pool)
+		for _, z := range r.Zones {
+			if name, ok := dnswire.ParseName(nil, z); ok {
+				s.routes[string(name)] = p
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("service %q: %w", c.Name, errors.Join(errs...))
+	}
+	return s, nil
+}
+
+// seconds rounds up, so that what is not zero does not become zero.
+func seconds(d time.Duration) uint32 {
+	return uint32(min(int64((d+time.Second-1)/time.Second), math.MaxInt32))
+}
+
+// limits is what the cache may take.
+func (c *CacheConfig) limits() cacheLimits {
+	return cacheLimits{entries: c.Entries, negativeShare: c.NegativeShare, staleFor: c.Stale.For}
+}
+
+// route finds the pool for a question's name: that of the longest zone it lies in (D62).
+func (s *settings) route(name []byte) *pool.Pool {
+	if len(s.routes) > 0 {
+		for {
+			if p := s.routes[string(name)]; p != nil {
+				return p
+			}
+			if len(name) <= 1 {
+				break
+			}
+			name = name[int(name[0])+1:]
+		}
+	}
+	return s.pool
+}
+
+// addOwn learns the addresses that we listen on, for the check against loops.
+func (s *settings) addOwn() {
+	s.ports, s.own, s.wildcard = map[uint16]bool{}, map[netip.AddrPort]bool{}, map[uint16]bool{}
+	for _, l := range s.listeners {
+		if l.transport != UDP {
+			continue
+		}
+		s.ports[l.addr.Port()] = true
+		s.own[l.addr] = true
+		if l.addr.Addr().IsUnspecified() {
+			s.wildcard[l.addr.Port()] = true
+		}
+	}
+}
+
+// isOwn tells whether a datagram that was sent to local comes from one of our own
+// listening sockets (D02).
+func (s *settings) isOwn(peer netip.AddrPort, local netip.Addr) bool {
+	if !s.ports[peer.Port()] {
+		return false
+	}
+	return s.own[peer] || s.wildcard[peer.Port()] && peer.Addr() == local
+}

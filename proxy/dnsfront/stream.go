@@ -1,0 +1,322 @@
+package dnsfront
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/udp"
+)
+
+const (
+	// maxQueued bounds the octets of answers that one connection has not taken yet;
+	// beyond it we do not read from it.
+	maxQueued = 256 << 10
+	// leastIdle is the shortest idle timeout when connections become scarce.
+	leastIdle = time.Second
+)
+
+// streams are the connections of clients of one service.
+type streams struct {
+	s    *Service
+	open atomic.Int64
+
+	mu     sync.Mutex
+	all    map[*stream]struct{}
+	client map[netip.Addr]int
+	next   int // book for the next one
+	wg     sync.WaitGroup
+}
+
+func (x *streams) init(s *Service) {
+	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Addr]int{}
+}
+
+// stream is one connection: a goroutine that reads queries and one that writes answers
+// as they become ready (RFC 7766 §6.2.1.1, §7).
+type stream struct {
+	s         *Service
+	conn      net.Conn
+	local     netip.AddrPort
+	peer      netip.AddrPort
+	transport Transport
+	book      *book
+
+	mu      sync.Mutex
+	room    sync.Cond // an answer was written, or the connection is closed
+	ready   chan struct{}
+	out     []byte // length-prefixed answers
+	queued  int    // answers in out
+	pending int    // queries without an answer yet
+	eof     bool   // no more queries will be read
+	closed  bool
+}
+
+// accept takes connections until the listener is closed.
+func (l *listener) accept() {
+	for {
+		c, err := l.tcp.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			l.s.log.acceptFailed(l, err)
+			// Out of descriptors: trying again at once would only burn the core.
+			select {
+			case <-l.s.stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			continue
+		}
+		l.s.streams.add(l, c)
+	}
+}
+
+// add begins to serve a connection, or closes it if there are too many.
+func (x *streams) add(l *listener, c net.Conn) {
+	set := x.s.settings.Load()
+	peer := addrOf(c.RemoteAddr())
+	refused := set.denyDrop && !set.allow.contains(peer.Addr())
+	x.mu.Lock()
+	if refused || x.s.closing.Load() || int(x.open.Load()) >= set.cfg.TCP.MaxConnections || x.client[peer.Addr()] >= set.cfg.TCP.MaxPerClient {
+		x.mu.Unlock()
+		_ = c.Close() // nothing was promised
+		return
+	}
+	st := &stream{s: x.s, conn: c, peer: peer, local: addrOf(c.LocalAddr()), transport: l.transport,
+		book: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
+	st.room.L = &st.mu
+	x.next++
+	x.all[st] = struct{}{}
+	x.client[peer.Addr()]++
+	x.open.Add(1)
+	x.wg.Add(2)
+	x.mu.Unlock()
+	go st.read()
+	go st.write()
+}
+
+// remove forgets a connection whose goroutines have ended.
+func (x *streams) remove(st *stream) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.all, st)
+	if x.client[st.peer.Addr()]--; x.client[st.peer.Addr()] == 0 {
+		delete(x.client, st.peer.Addr())
+	}
+	x.open.Add(-1)
+}
+
+// close lets every connection write what it has, until ctx ends.
+func (x *streams) close(ctx context.Context) {
+	x.mu.Lock()
+	for st := range x.all {
+		_ = st.conn.SetReadDeadline(time.Unix(1, 0)) // ends the reader, as an idle timeout does
+	}
+	x.mu.Unlock()
+	done := make(chan struct{})
+	go func() { x.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	x.mu.Lock()
+	for st := range x.all {
+		st.shut()
+	}
+	x.mu.Unlock()
+	<-done
+}
+
+// idle is how long a connection may be idle now: less and less while the last half of
+// max_connections is taken (RFC 7766 §6.2.3).
+func (x *streams) idle(c *TCPConfig) time.Duration {
+	free := c.MaxConnections - int(x.open.Load())
+	if 2*free >= c.MaxConnections {
+		return c.IdleTimeout
+	}
+	return max(leastIdle, c.IdleTimeout*time.Duration(2*max(0, free))/time.Duration(c.MaxConnections))
+}
+
+// scratch is memory for one query and its answer, shared by all connections.
+type scratch struct {
+	in  [dnswire.MaxMessage]byte
+	out [dnswire.MaxMessage + 1]byte
+	t   turn
+}
+
+var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
+
+// read takes queries off the connection until it ends, is idle, or breaks the rules.
+func (st *stream) read() {
+	defer st.s.streams.wg.Done()
+	defer st.endReading()
+	var prefix [2]byte
+	for st.waitForRoom() {
+		set := st.s.settings.Load()
+		if err := st.conn.SetReadDeadline(time.Now().Add(st.s.streams.idle(&set.cfg.TCP))); err != nil || st.s.closing.Load() {
+			return
+		}
+		// The whole message must come before the deadline: half a message a minute
+		// would hold a connection for ever.
+		if n, err := io.ReadFull(st.conn, prefix[:]); err != nil {
+			if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !st.s.closing.Load() && st.busy() {
+				continue
+			}
+			return
+		}
+		x := scratchPool.Get().(*scratch)
+		m := x.in[:binary.BigEndian.Uint16(prefix[:])]
+		_, err := io.ReadFull(st.conn, m)
+		ok := err == nil && st.query(x, m)
+		scratchPool.Put(x)
+		if !ok {
+			return
+		}
+	}
+}
+
+// query handles one query. false: the connection is not worth keeping.
+func (st *stream) query(x *scratch, m []byte) bool {
+	s, t := st.s, &x.t
+	l := letter{}
+	st.book.mu.Lock()
+	t.begin(s, st.book)
+	dest := udp.Dest{Peer: st.peer, Local: st.local.Addr()}
+	n, r := s.serve(t, st.transport, dest, m, x.out[:])
+	if r == missed {
+		st.book.InFlight[st.transport]++
+		l = letter{w: newWaiter(t, m, nil, dest, st), key: append([]byte(nil), t.key...), hash: t.hash}
+	}
+	t.latencies(s)
+	st.book.mu.Unlock()
+	t.set = nil
+	switch r {
+	case answered, exempt:
+		st.mu.Lock()
+		st.pending++
+		st.mu.Unlock()
+		return st.deliver(x.out[:n])
+	case missed:
+		st.mu.Lock()
+		st.pending++
+		st.mu.Unlock()
+		s.workers[l.hash%uint64(len(s.workers))].post(l)
+		return true
+	case dropped: // not a query, or not from whom we answer
+	}
+	return false
+}
+
+// deliver queues an answer. It may come from any goroutine.
+func (st *stream) deliver(msg []byte) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.pending--
+	if st.closed {
+		return false
+	}
+	st.out = binary.BigEndian.AppendUint16(st.out, uint16(len(msg))) //nolint:gosec // at most MaxMessage
+	st.out = append(st.out, msg...)
+	st.queued++
+	st.signal()
+	return true
+}
+
+func (st *stream) signal() {
+	select {
+	case st.ready <- struct{}{}:
+	default:
+	}
+}
+
+// waitForRoom waits while the client has too many queries in flight or does not take
+// its answers. false: the connection is closed.
+func (st *stream) waitForRoom() bool {
+	limit := st.s.settings.Load().cfg.TCP.MaxPipelined
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for !st.closed && (st.pending+st.queued >= limit || len(st.out) > maxQueued) {
+		st.room.Wait()
+	}
+	return !st.closed
+}
+
+// busy tells whether answers are still to come or to be written.
+func (st *stream) busy() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.pending > 0 || st.queued > 0
+}
+
+// endReading lets the writer end when everything is answered (a client may close its
+// half early, RFC 7766 §6.2.3).
+func (st *stream) endReading() {
+	st.mu.Lock()
+	st.eof = true
+	st.signal()
+	st.mu.Unlock()
+}
+
+// write writes answers, all that are ready in one write with their lengths (RFC 7766 §8).
+func (st *stream) write() {
+	defer st.s.streams.wg.Done()
+	defer st.s.streams.remove(st)
+	defer st.shut()
+	var buf []byte
+	for range st.ready {
+		st.mu.Lock()
+		buf, st.out = st.out, buf[:0]
+		st.mu.Unlock()
+		if len(buf) > 0 {
+			limit := st.s.settings.Load().cfg.TCP.IdleTimeout
+			if err := st.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+				return
+			}
+			if _, err := st.conn.Write(buf); err != nil {
+				return
+			}
+		}
+		if cap(buf) > maxQueued/4 {
+			buf = nil // one big answer must not be paid for until the end
+		}
+		st.mu.Lock()
+		if len(st.out) == 0 {
+			st.queued = 0
+		}
+		over := st.closed || st.eof && st.pending == 0 && len(st.out) == 0
+		st.room.Broadcast()
+		st.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
+
+// shut closes the connection at once; both goroutines end.
+func (st *stream) shut() {
+	st.mu.Lock()
+	st.closed = true
+	st.room.Broadcast()
+	st.signal()
+	st.mu.Unlock()
+	_ = st.conn.Close() // the client notices, whatever the error is
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}
