@@ -17,6 +17,7 @@ import (
 	"sereno/health"
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
 )
 
 const (
@@ -56,11 +57,16 @@ type received struct {
 
 func newServer(t testing.TB, answer func(r received) []byte) *server {
 	t.Helper()
+	return newServerWith(t, backendSecret, answer)
+}
+
+func newServerWith(t testing.TB, key string, answer func(r received) []byte) *server {
+	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, conn: conn, secret: radwire.NewSecret([]byte(backendSecret)), key: backendSecret, answer: answer}
+	s := &server{t: t, conn: conn, secret: radwire.NewSecret([]byte(key)), key: key, answer: answer}
 	s.changed = sync.NewCond(&s.mu)
 	done := make(chan struct{})
 	go func() { defer close(done); s.serve() }()
@@ -295,7 +301,7 @@ func (f *front) newPool(su setup, role string, servers []*server, configs map[st
 		var hc health.Config
 		hc.SetDefaults("radius")
 		hc.SlowStart = 0
-		h := health.NewBackend(health.Target{Key: health.Key{Pool: "main", Backend: bc.Name, Role: role}, Protocol: "radius", Addr: srv.addr(), Config: hc, AttemptTimeout: pc.AttemptTimeout}, time.Now)
+		h := health.NewBackend(health.Target{Key: health.Key{Pool: "main", Backend: bc.Name, Role: role}, Protocol: "radius", Addr: srv.addr(), Config: hc, AttemptTimeout: pc.AttemptTimeout}, f.clock.now)
 		f.h[bc.Name+"/"+role] = h
 		f.setUp(bc.Name, role)
 		members = append(members, pool.Member{Config: bc, Addr: srv.addr(), Health: h})
@@ -310,7 +316,7 @@ func (f *front) newPool(su setup, role string, servers []*server, configs map[st
 func (f *front) setUp(backend, role string) {
 	h := f.h[backend+"/"+role]
 	for i := 0; i < 10 && h.State() != health.Up; i++ {
-		now := time.Now()
+		now := f.clock.now()
 		h.Probed(health.Result{Start: now, End: now, OK: true})
 	}
 	if h.State() != health.Up {
@@ -321,7 +327,7 @@ func (f *front) setUp(backend, role string) {
 func (f *front) setDown(backend, role string) {
 	h := f.h[backend+"/"+role]
 	for i := 0; i < 30 && h.State() != health.Down; i++ {
-		now := time.Now()
+		now := f.clock.now()
 		h.Probed(health.Result{Start: now, End: now, Reason: health.ReasonProbeFailed})
 	}
 	if h.State() != health.Down {
@@ -481,6 +487,16 @@ func (n *nas) nothing() {
 	}
 }
 
+// quiet proves the same where the service itself may be silent: by a self-probe.
+func (n *nas) quiet(f *front) {
+	n.t.Helper()
+	q := f.probe.Question(254)
+	n.send(q)
+	if answer := n.receive(); !f.probe.Verify(q, answer) {
+		n.t.Fatalf("an answer came: %x", answer)
+	}
+}
+
 // sign puts a Message-Authenticator in front and signs the request with secret.
 func signed(code radwire.Code, id byte, secret string, attrs ...*radius.AVP) []byte {
 	p := make([]byte, radwire.HeaderLen)
@@ -553,3 +569,5 @@ func legs(t *testing.T, f func(t *testing.T, plain bool)) {
 	t.Run("batched", func(t *testing.T) { f(t, false) })
 	t.Run("plain", func(t *testing.T) { f(t, true) })
 }
+
+func testDest(peer string) udp.Dest { return udp.Dest{Peer: netip.MustParseAddrPort(peer)} }

@@ -43,7 +43,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	}
 	secret, signed, reason := w.verify(cl, code, p)
 	if reason == NumReasons {
-		reason = w.admit(cl, k, old, signed, p)
+		reason = w.admit(l, cl, old, signed, p)
 	}
 	if reason != NumReasons {
 		w.book.drops[k][reason]++
@@ -100,7 +100,8 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 
 // admit decides whether a request that verified, or had nothing to verify, is
 // taken on. It returns NumReasons, or the reason against it.
-func (w *worker) admit(cl *client, k Kind, old *entry, signed bool, p []byte) Reason {
+func (w *worker) admit(l *listener, cl *client, old *entry, signed bool, p []byte) Reason {
+	k := l.kind
 	if old != nil && old.signed && !signed {
 		return ReasonReplay // RFC 5080 section 2.2.2
 	}
@@ -114,7 +115,7 @@ func (w *worker) admit(cl *client, k Kind, old *entry, signed bool, p []byte) Re
 		return ReasonLoop
 	}
 	switch {
-	case w.closing:
+	case w.closing || l.retired.Load():
 		return ReasonClosing
 	case cl.inFlight.Load() >= w.limit(k, cl.maxInFlight):
 		return ReasonClientLimit

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
 )
@@ -35,6 +36,7 @@ type Service struct {
 	clients   map[netip.Prefix]*clientState
 	workers   []*worker
 	listeners []*listener
+	retired   []*listener // left the configuration; open until what came by them is answered
 	state     lifecycle
 	stop      chan struct{}
 	running   sync.WaitGroup
@@ -54,6 +56,9 @@ type listener struct {
 	kind  Kind
 	code  radwire.Code // of the requests that belong to it
 	conns []*udp.Conn  // by worker
+
+	retired atomic.Bool // takes nothing new
+	until   time.Time   // when it is closed; guarded by Service.mu
 }
 
 // New builds a service and opens nothing. It fails for a configuration that
@@ -237,7 +242,7 @@ func (s *Service) Update(o Options) error {
 			return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 		}
 	}
-	opened, kept, err := s.openNew(wanted)
+	next, err := s.openNew(wanted)
 	if err != nil {
 		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 	}
@@ -245,37 +250,84 @@ func (s *Service) Update(o Options) error {
 	for i, w := range s.workers {
 		w.adopt(views[i])
 	}
-	for _, l := range s.listeners {
-		if !slices.Contains(kept, l) {
-			l.close()
-		}
-	}
-	s.listeners = append(kept, opened...)
+	s.retire(next)
+	s.listeners = next
 	s.forgetClients()
 	return nil
 }
 
-// openNew opens the wanted listeners that are not there yet and names those
-// that stay. Before Start nothing is opened.
-func (s *Service) openNew(wanted []*listener) (opened, kept []*listener, err error) {
+// openNew opens the wanted listeners that are not there yet and gives all that
+// are wanted in their order. On error it opened none. Before Start there are none.
+func (s *Service) openNew(wanted []*listener) ([]*listener, error) {
 	if s.state != serving {
-		return nil, nil, nil
+		return nil, nil
 	}
+	var next, opened, revived []*listener
 	for _, l := range wanted {
-		i := slices.IndexFunc(s.listeners, func(old *listener) bool { return old.kind == l.kind && old.addr == l.addr })
-		if i >= 0 {
-			kept = append(kept, s.listeners[i])
+		if old := findListener(s.listeners, l); old != nil {
+			next = append(next, old)
+			continue
+		}
+		if old := findListener(s.retired, l); old != nil {
+			next, revived = append(next, old), append(revived, old)
 			continue
 		}
 		if err := s.listen(l); err != nil {
 			for _, o := range opened {
 				o.close()
 			}
-			return nil, nil, err
+			return nil, err
 		}
-		opened = append(opened, l)
+		next, opened = append(next, l), append(opened, l)
 	}
-	return opened, kept, nil
+	for _, l := range revived {
+		l.retired.Store(false)
+	}
+	s.retired = slices.DeleteFunc(s.retired, func(l *listener) bool { return slices.Contains(revived, l) })
+	return next, nil
+}
+
+func findListener(list []*listener, like *listener) *listener {
+	for _, l := range list {
+		if l.kind == like.kind && l.addr == like.addr {
+			return l
+		}
+	}
+	return nil
+}
+
+// retire takes the listeners that are not kept out of service. They stay open
+// until every request that came by them is answered or has timed out.
+func (s *Service) retire(kept []*listener) {
+	var longest time.Duration
+	for _, rp := range s.options.Pools {
+		for _, p := range []*pool.Pool{rp.Auth, rp.Acct} {
+			if p != nil {
+				longest = max(longest, p.Config().Timeout)
+			}
+		}
+	}
+	for _, l := range s.listeners {
+		if !slices.Contains(kept, l) {
+			l.retired.Store(true)
+			l.until = s.now().Add(longest)
+			s.retired = append(s.retired, l)
+		}
+	}
+}
+
+// closeRetired closes the retired listeners whose time has come.
+func (s *Service) closeRetired() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	s.retired = slices.DeleteFunc(s.retired, func(l *listener) bool {
+		if now.Before(l.until) {
+			return false
+		}
+		l.close()
+		return true
+	})
 }
 
 // forgetClients drops the shared state of clients that left the configuration.

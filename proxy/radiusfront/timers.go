@@ -32,6 +32,9 @@ func (s *Service) janitor() {
 		}
 		turn++
 		idle := turn%int(idleTick/janitorTick) == 0
+		if idle {
+			s.closeRetired()
+		}
 		for _, w := range s.workers {
 			if idle || w.active.Load() {
 				w.group.Wake()

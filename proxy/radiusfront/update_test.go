@@ -1,0 +1,161 @@
+package radiusfront
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"layeh.com/radius"
+
+	"sereno/proxy/pool"
+	"sereno/proxy/radwire"
+)
+
+func TestUpdateLosesNoTransaction(t *testing.T) {
+	legs(t, func(t *testing.T, plain bool) {
+		backend := newServer(t, silent)
+		f := newFront(t, setup{backends: []*server{backend}, plain: plain, workers: 2, config: func(c *Config) { c.Auth = append(c.Auth, "127.0.0.2:0") }})
+		addrs := f.s.Listeners()
+		leaving := newNAS(t, addrs[1].Address)
+		staying := newNAS(t, addrs[0].Address)
+		req := pap(t, 1, "alice", "x")
+		leaving.send(req)
+		staying.send(req)
+		got := backend.wait(2)
+		o := f.opts
+		o.Config.Auth = []string{addrs[0].Address.String(), "127.0.0.3:0"}
+		o.Config.Acct = []string{f.acctAddr().String()}
+		o.Config.Clients = []ClientConfig{testClient("renamed", "127.0.0.1"), testClient("new", "127.0.0.9")}
+		o.Config.Clients[0].Secret = []string{"rotated", nasSecret}
+		if err := f.s.Update(o); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range got {
+			backend.send(accept(r), r.from)
+		}
+		leaving.verified(req, leaving.receive(), nasSecret)
+		staying.verified(req, staying.receive(), nasSecret)
+
+		backend.setAnswer(accept)
+		if ls := f.s.Listeners(); len(ls) != 3 || ls[0].Address != addrs[0].Address || ls[1].Address.Addr() != netip.MustParseAddr("127.0.0.3") {
+			t.Errorf("listeners: %+v", ls)
+		}
+		leaving.send(pap(t, 2, "alice", "x"))
+		f.untilDropped(KindAuth, ReasonClosing, 1)
+		leaving.send(req) // a duplicate of what was answered is still answered
+		leaving.verified(req, leaving.receive(), nasSecret)
+		fresh := newNASFrom(t, "127.0.0.9", f.s.Listeners()[1].Address)
+		fresh.exchange(pap(t, 3, "bob", "x"))
+		rotated := signed(radwire.AccessRequest, 4, "rotated", avp(1, "carol"))
+		staying.send(rotated)
+		staying.verified(rotated, staying.receive(), "rotated")
+		if st := f.balanced(); len(st.Clients) != 2 || st.Clients[0].Name != "renamed" || st.Clients[0].Requests != 5 {
+			t.Errorf("clients: %+v", st.Clients)
+		}
+		f.clock.advance(6 * time.Second)
+		f.until("closed", func(*Stats) bool { f.s.mu.Lock(); defer f.s.mu.Unlock(); return len(f.s.retired) == 0 })
+	})
+}
+
+func TestUpdateBringsAListenerBack(t *testing.T) {
+	f := newFront(t, setup{backends: []*server{newServer(t, accept)}, config: func(c *Config) { c.Auth = append(c.Auth, "127.0.0.2:0") }})
+	ls := f.s.Listeners()
+	o := f.opts
+	o.Config.Acct = []string{f.acctAddr().String()}
+	for _, auth := range [][]string{{ls[0].Address.String()}, {ls[0].Address.String(), ls[1].Address.String()}} {
+		o.Config.Auth = auth
+		if err := f.s.Update(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newNAS(t, ls[1].Address).exchange(pap(t, 1, "alice", "x"))
+}
+
+func TestUpdateWithAPortInUseChangesNothing(t *testing.T) {
+	f := newFront(t, setup{backends: []*server{newServer(t, accept)}})
+	other := newFront(t, setup{backends: []*server{newServer(t, accept)}})
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{other.authAddr().String()}, []string{"127.0.0.5:0"}
+	o.Config.Clients = nil
+	if err := f.s.Update(o); err == nil {
+		t.Fatal("accepted")
+	}
+	newNAS(t, f.authAddr()).exchange(pap(t, 1, "alice", "x"))
+	if n := len(f.s.Listeners()); n != 2 {
+		t.Errorf("%d listeners", n)
+	}
+}
+
+func TestUpdateChangesABackendsSecretAndItsPools(t *testing.T) {
+	old := newServer(t, accept)
+	now := newServerWith(t, "another", func(r received) []byte { return r.respond(radius.CodeAccessAccept, "another") })
+	f := newFront(t, setup{backends: []*server{old}})
+	nas := newNAS(t, f.authAddr())
+	nas.exchange(pap(t, 1, "alice", "x"))
+	var bc pool.BackendConfig
+	bc.SetDefaults()
+	bc.Name, bc.Address = "b1", "127.0.0.1"
+	if err := f.auth.Update(f.auth.Config(), []pool.Member{{Config: bc, Addr: now.addr()}}); err != nil {
+		t.Fatal(err)
+	}
+	nas.send(pap(t, 2, "alice", "x")) // the pool knows it, the service not yet: not sent with a wrong secret
+	f.untilDropped(KindAuth, ReasonNoIdentifier, 1)
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	rp := o.Pools["main"]
+	var rc BackendConfig
+	rc.SetDefaults()
+	rc.Secret = "another"
+	rp.Backends = map[string]BackendConfig{"b1": rc}
+	o.Pools = map[string]RolePools{"main": rp}
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	nas.exchange(pap(t, 3, "alice", "x"))
+	f.clock.advance(40 * time.Second)
+	f.until("the old sockets closed", func(st *Stats) bool { return len(st.Upstreams) == 1 && st.Upstreams[0].Backend == "b1" })
+}
+
+// TestUpdateUnderTraffic reloads, moves health and reads the books while
+// requests pass; every one is answered.
+func TestUpdateUnderTraffic(t *testing.T) {
+	a, b := newServer(t, accept), newServer(t, accept)
+	f := newFront(t, setup{backends: []*server{a, b}, workers: 2, options: func(o *Options) { o.Now = time.Now }})
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := f.s.Update(o); err != nil {
+				t.Error(err)
+				return
+			}
+			f.setDown("b0", "auth")
+			f.balanced()
+			f.setUp("b0", "auth")
+		}
+	})
+	var clients sync.WaitGroup
+	for range 3 {
+		auth, acct := newNAS(t, f.authAddr()), newNAS(t, f.acctAddr())
+		clients.Go(func() {
+			for i := range 200 {
+				auth.exchange(pap(t, byte(i), "alice", "x"))
+				acct.exchange(acctRequest(byte(i), "s"))
+			}
+		})
+	}
+	clients.Wait()
+	close(stop)
+	wg.Wait()
+	if st := f.balanced(); st.Answers[KindAuth][AnswerAccept][SourceBackend] != 600 || st.Answers[KindAcct][AnswerAccounting][SourceBackend] != 600 {
+		t.Errorf("answers: %d, %d; drops %s", st.Sum(KindAuth), st.Sum(KindAcct), dropsOf(&st))
+	}
+}
