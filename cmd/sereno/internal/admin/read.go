@@ -3,12 +3,22 @@ package admin
 import (
 	"bytes"
 	"context"
+	_ "embed" // the description of the API
 	"net/http"
 	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 )
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// describe serves the description of the API, which its tests hold against the code.
+func describe(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPI) // a client that went away needs no answer
+}
 
 // Health is the answer of GET /healthz.
 type Health struct {

@@ -78,7 +78,7 @@ func (g *grid) lines(titled bool, rows [][]string, widths []int) string {
 	for i, c := range g.columns {
 		configs[i] = table.ColumnConfig{Number: i + 1, WidthMin: widths[i], WidthMax: widths[i], WidthMaxEnforcer: snip}
 		if c.wrap {
-			configs[i].WidthMaxEnforcer = text.WrapSoft
+			configs[i].WidthMaxEnforcer = wrap
 		}
 		if c.right {
 			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
@@ -108,3 +108,35 @@ func (g *grid) String() string { return g.lines(true, g.rows, g.widths()) }
 
 // snip cuts a text to a width.
 func snip(s string, most int) string { return text.Snip(s, most, cut) }
+
+// maxLines is how many lines one cell may have; a status is read, not scrolled.
+const maxLines = 6
+
+// wrap breaks a text into lines of a width at most: between words, and inside a word only
+// where that alone is wider. (That of go-pretty lets a wide character stick out.)
+func wrap(s string, most int) string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && text.StringWidth(line+" "+word) <= most {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+			line = ""
+		}
+		for _, r := range word {
+			if line != "" && text.StringWidth(line+string(r)) > most {
+				lines = append(lines, line)
+				line = ""
+			}
+			line += string(r)
+		}
+	}
+	lines = append(lines, line)
+	if len(lines) > maxLines {
+		lines = append(lines[:maxLines-1], cut)
+	}
+	return strings.Join(lines, "\n")
+}

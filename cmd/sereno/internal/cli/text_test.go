@@ -25,6 +25,17 @@ func TestAmountsFit(t *testing.T) {
 	}
 }
 
+func TestLongTextsAreWrappedAndCut(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"", ""}, {"  a  b ", "a b"}, {"one two three", "one two\nthree"}, {"a abcdefghijk", "a\nabcdefgh\nijk"}, {"1234567ア", "1234567\nア"},
+		{"a a a a a a a a a a a a a a a a a a a a a a a a a a a a", "a a a a\na a a a\na a a a\na a a a\na a a a\n~"},
+	} {
+		if got := wrap(test.in, 8); got != test.want {
+			t.Errorf("wrap(%q) = %q, not %q", test.in, got, test.want)
+		}
+	}
+}
+
 func TestAges(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "0s", 0: "0s", 59*time.Second + 999*time.Millisecond: "59s", time.Minute: "1m", 133 * time.Minute: "2h13m",
