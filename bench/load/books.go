@@ -79,6 +79,25 @@ func (b *Books) Add(o *Books) {
 	b.Elapsed = max(b.Elapsed, o.Elapsed)
 }
 
+// Since gives what was booked after before was taken, a copy of the same books. Waiting, Behind and Faulty are those
+// of b.
+func (b *Books) Since(before *Books) Books {
+	d := *b
+	d.Sent -= before.Sent
+	d.Answered -= before.Answered
+	d.Wrong -= before.Wrong
+	d.Lost -= before.Lost
+	d.Resent -= before.Resent
+	d.Late -= before.Late
+	d.Refused -= before.Refused
+	for i := range d.Fates {
+		d.Fates[i] -= before.Fates[i]
+	}
+	d.Latency = b.Latency.Since(&before.Latency)
+	d.Elapsed -= before.Elapsed
+	return d
+}
+
 // String is the books in one line.
 func (b *Books) String() string {
 	return fmt.Sprintf("%d sent, %d answered, %d lost, %d wrong, %d resent; p50 %s, p99 %s, max %s",

@@ -78,3 +78,16 @@ func upper(i int) time.Duration {
 	shift := i>>subBits - 1
 	return time.Duration(uint64(i&(1<<subBits-1)+1<<subBits+1)<<shift) * time.Microsecond
 }
+
+// Since gives what was added after before was taken, a copy of the same histogram. Its Max is the end of the highest
+// bucket, so it is up to 3 % too high.
+func (h *Histogram) Since(before *Histogram) Histogram {
+	var d Histogram
+	for i := range h.counts {
+		if d.counts[i] = h.counts[i] - before.counts[i]; d.counts[i] > 0 {
+			d.max = min(upper(i), h.max)
+		}
+	}
+	d.total = h.total - before.total
+	return d
+}

@@ -40,6 +40,22 @@ func TestHistogramBucketsMeet(t *testing.T) {
 	}
 }
 
+func TestBooksSinceIsOnePhase(t *testing.T) {
+	var b Books
+	b.Sent, b.Answered, b.Elapsed = 10, 10, time.Second
+	b.Latency.Add(time.Second)
+	before := b
+	b.Sent, b.Answered, b.Resent, b.Elapsed = 15, 13, 1, 3*time.Second
+	b.Latency.Add(20 * time.Millisecond)
+	d := b.Since(&before)
+	if d.Sent != 5 || d.Answered != 3 || d.Resent != 1 || d.Elapsed != 2*time.Second || d.Latency.Count() != 1 {
+		t.Errorf("%s in %s", &d, d.Elapsed)
+	}
+	if m := d.Latency.Max(); m < 20*time.Millisecond || m > 21*time.Millisecond {
+		t.Errorf("the phase's slowest took %s", m)
+	}
+}
+
 func TestBooksTableFitsTheTerminal(t *testing.T) {
 	b := Books{Sent: 1_000_000, Answered: 999_990, Wrong: 4, Lost: 6, Elapsed: 10 * time.Second}
 	b.Fates[WrongSignature] = 4

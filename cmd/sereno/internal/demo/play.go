@@ -1,0 +1,119 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"sereno/bench/stub"
+)
+
+// newsEvery is how often the player is told how the clients fare.
+const newsEvery = 10 * time.Second
+
+// play goes on serving, tells what changes, and takes commands until ctx ends or the player quits.
+func (s *story) play(ctx context.Context, in io.Reader, st *stage) error {
+	s.title("your turn")
+	s.say("The demo goes on until Ctrl-C. Status of site 1: %s", st.bestPage(ctx))
+	s.more("or, in another terminal:")
+	s.plain("sereno status --socket %s", st.socket(0))
+	s.more("Type a command and Enter (backends: %s):", strings.Join(st.backends(), " "))
+	s.more("  kill dns-1       its ports are closed: the kernel refuses")
+	s.more("  freeze dns-1     it takes packets and never answers")
+	s.more("  fail dns-1       it answers SERVFAIL (a RADIUS server: rejects)")
+	s.more("  heal dns-1       it is well again; `heal all` heals all")
+	s.more("  routes           where the router sends the clients")
+	s.more("  quit             totals, and the end")
+	st.routes.onChange(func(c change) { s.sayAt(c.At, "router: %s", describe(c)) })
+	commands := make(chan string)
+	go func() {
+		lines := bufio.NewScanner(in)
+		for lines.Scan() {
+			select {
+			case commands <- lines.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	news := time.NewTicker(newsEvery)
+	defer news.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-st.trouble():
+			return err
+		case line := <-commands:
+			if !s.command(line, st) {
+				return nil
+			}
+		case <-news.C:
+			s.say("clients, since the last time:")
+			s.news(st.traffic())
+		}
+	}
+}
+
+// command does what the player says; false: to quit.
+func (s *story) command(line string, st *stage) bool {
+	words := strings.Fields(strings.ToLower(line))
+	if len(words) == 0 {
+		return true
+	}
+	faults := map[string]stub.Fault{"kill": stub.Closed, "freeze": stub.Silent, "heal": stub.Healthy, "fail": stub.Servfail}
+	fault, known := faults[words[0]]
+	switch {
+	case words[0] == "quit" || words[0] == "q":
+		return false
+	case words[0] == "routes":
+		for _, prefix := range []string{dnsPrefix, radiusPrefix} {
+			s.say("router: %s", describe(st.route(prefix)))
+		}
+	case known && len(words) == 2:
+		names := words[1:]
+		if fault == stub.Healthy && words[1] == "all" {
+			names = st.backends()
+		}
+		for _, name := range names {
+			f := fault
+			if f == stub.Servfail && strings.HasPrefix(name, "radius") {
+				f = stub.Rejects
+			}
+			if err := st.set(name, f); err != nil {
+				s.say("%v", err)
+				return true
+			}
+			s.say("%s: %s", name, words[0])
+		}
+	default:
+		s.say("not understood: %q (kill, freeze, fail or heal a backend; routes; quit)", line)
+	}
+	return true
+}
+
+// describe tells a route in words.
+func describe(c change) string {
+	if c.Site < 0 {
+		return fmt.Sprintf("no site announces %s: the clients have nowhere to go", c.Prefix)
+	}
+	return fmt.Sprintf("%s leads to site %d", c.Prefix, c.Site+1)
+}
+
+// bestPage is the address of the page that a browser can show: the web page, else the status as JSON.
+func (s *stage) bestPage(ctx context.Context) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.page(0), nil)
+	if err == nil {
+		if reply, err := http.DefaultClient.Do(request); err == nil {
+			defer reply.Body.Close()
+			if reply.StatusCode == http.StatusOK {
+				return s.page(0)
+			}
+		}
+	}
+	return s.page(0) + "api/v1/status"
+}
