@@ -22,6 +22,35 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
+// BenchmarkForward passes each datagram on to a backend and the answer back, over one upstream socket or many.
+func BenchmarkForward(b *testing.B) {
+	for _, upstreams := range []int{1, 16, 1000} {
+		b.Run(fmt.Sprintf("upstreams=%d", upstreams), func(b *testing.B) {
+			backend, front := newGroup(b, GroupConfig{}), newGroup(b, GroupConfig{})
+			at := listen(b, backend, "127.0.0.1:0").LocalAddr()
+			c := listen(b, front, "127.0.0.1:0")
+			conns := make([]*Conn, upstreams)
+			for i := range conns {
+				conns[i] = dial(b, front, at)
+			}
+			run(b, backend, echo{})
+			next, asker := 0, Dest{}
+			run(b, front, &funcs{receive: func(from *Conn, batch []Packet) {
+				for i := range batch {
+					to := c
+					if from == c {
+						asker = batch[i].Dest
+						next = (next + 1) % upstreams
+						to = conns[next]
+					}
+					to.Commit(copy(to.Next(), batch[i].Data), asker)
+				}
+			}})
+			ping(b, c.LocalAddr().Port(), 256)
+		})
+	}
+}
+
 func benchGroup(b *testing.B, plain bool, addr string, window int) {
 	g, err := NewGroup(GroupConfig{Plain: plain})
 	if err != nil {

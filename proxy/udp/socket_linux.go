@@ -187,9 +187,9 @@ func (b *batched) forget(s *socket) {
 
 // commonOptions are those of every socket.
 func commonOptions(fd int, is6 bool) error {
-	// Fragmentation needed, but DF set: anybody can forge that message, and with anycast it may reach another site
-	// than the one that sent. So it is not listened to: no DF, and the mtu is the interface's (RFC 9715 appendix C).
-	// An answer is then never refused with EMSGSIZE.
+	// "Fragmentation needed": anybody can forge that message (RFC 1191 §8), to have answers sent in fragments that are
+	// easy to forge in turn, and with anycast the true one may reach another site than the one it is meant for. So it
+	// is not listened to: DF is not set, and the MTU is the interface's. No answer is refused with EMSGSIZE for it.
 	if !is6 {
 		return setInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT, "IP_MTU_DISCOVER")
 	}

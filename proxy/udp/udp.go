@@ -31,8 +31,8 @@ type Dest struct {
 	// Peer is the address and port of the other side, never an IPv4 address mapped into IPv6, and without a zone:
 	// IfIndex stands for that.
 	Peer netip.AddrPort
-	// Local is the address of ours that was asked and that the answer leaves from (RFC 8085 §5.1.4).
-	// If invalid, the kernel chooses. A broadcast is answered from the interface's own address.
+	// Local is the address of ours that was asked and that the answer leaves from (RFC 1122 §4.1.3.5,
+	// RFC 2181 §4.1). If invalid, the kernel chooses. A broadcast is answered from the interface's own address.
 	Local netip.Addr
 	// IfIndex is the interface on which the datagram came in, where the socket tells it (wildcard listeners) or
 	// where it belongs to the peer's address (link-local IPv6); else 0. It steers the answer only for link-local
@@ -64,8 +64,8 @@ type Handler interface {
 // ErrorHandler is an optional second interface of a Handler.
 type ErrorHandler interface {
 	// SocketError tells of an error that the kernel holds against a dialed Conn, mostly ECONNREFUSED from an ICMP
-	// message: err is a syscall.Errno. It is called like Handler's methods, at most once a turn for each Conn, never
-	// from inside Next or Commit, and it may queue datagrams.
+	// message: err is a syscall.Errno. It is called like Handler's methods, never from inside Next or Commit, and it may
+	// queue datagrams. One call may stand for several errors: the kernel keeps one for each socket.
 	SocketError(c *Conn, err error)
 }
 
