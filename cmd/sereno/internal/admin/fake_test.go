@@ -60,7 +60,7 @@ func (n *fakeNode) Undrain(_ context.Context, target Target) error {
 }
 
 func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (Changes, error) {
-	return Changes{Hash: "abc", Changes: []Change{{Kind: "changed", Key: "dns[0].udp_size", Name: "dns[resolver].udp_size", Old: "1232", New: "1400"}}}, n.note("reload %v", allowEmpty)
+	return Changes{Hash: "abc", Changes: []Change{{Action: "changed", Key: "dns[resolver].udp_size", Text: "1232 → 1400"}}}, n.note("reload %v", allowEmpty)
 }
 
 func (n *fakeNode) note(format string, v ...any) error {

@@ -65,7 +65,7 @@ func TestO22ChangesReachTheNode(t *testing.T) {
 		{"drain?target=pool/resolvers/fulmine&for=30m&force=true", "drain pool/resolvers/fulmine 30m0s true", `"until": "1970-01-01T00:30:01Z"`},
 		{"drain?target=service%2Fr%C3%A9seau&force=false", "drain service/réseau 0s false", `"target": "service/réseau"`},
 		{"undrain?target=anycast/dns-vip", "undrain anycast/dns-vip", `"target": "anycast/dns-vip"`},
-		{"reload", "reload false", `"key": "dns[0].udp_size"`},
+		{"reload", "reload false", `"key": "dns[resolver].udp_size"`},
 		{"reload?allow_empty=true", "reload true", `"routes": []`},
 	} {
 		for name, c := range map[string]*http.Client{"socket": s.overSocket, "listen": s.overListen} {

@@ -38,20 +38,16 @@ type Node interface {
 type Changes struct {
 	Hash     string       `json:"hash"`     // of the configuration that runs now
 	Changes  List[Change] `json:"changes"`  // in the order of the file; empty: the file says what runs already
-	Routes   List[Change] `json:"routes"`   // prefixes whose route changes because of it
+	Routes   List[Change] `json:"routes"`   // what it changes in the routes
+	Restart  List[string] `json:"restart"`  // keys that differ from what runs until the next start
 	Warnings List[string] `json:"warnings"` // of the configuration
 }
 
-// Change is one difference, in the configuration or in the routes. It never contains a
-// secret: Old and New are empty where the value is one, and where something was added,
-// removed or reordered as a whole.
+// Change is one difference. It never contains a secret.
 type Change struct {
-	Kind    string `json:"kind"` // changed, added, removed, reordered
-	Key     string `json:"key"`  // pools[0].backends[1].weight, or the prefix
-	Name    string `json:"name"` // pools[resolvers].backends[tempesta].weight, or the prefix
-	Old     string `json:"old"`
-	New     string `json:"new"`
-	Restart bool   `json:"restart"` // takes effect at the next start only
+	Action string `json:"action"` // changed, added, removed, reordered
+	Key    string `json:"key"`    // pools[resolvers].backends[tempesta].weight; may be empty for a route
+	Text   string `json:"text"`   // in words: what it was and what it is; empty where the value is a secret
 }
 
 // TargetKind is what a drain takes out of use.

@@ -118,6 +118,9 @@ func changesText(changes admin.Changes) string {
 	for _, c := range changes.Routes {
 		b.WriteString("route " + changeText(c) + "\n")
 	}
+	for _, key := range changes.Restart {
+		b.WriteString(key + ": needs a restart\n")
+	}
 	if b.Len() == 0 {
 		return fmt.Sprintf("nothing changed (%s)\n", changes.Hash)
 	}
@@ -126,14 +129,13 @@ func changesText(changes admin.Changes) string {
 }
 
 func changeText(c admin.Change) string {
-	text := c.Name + ": " + c.Kind
-	if c.Kind == "changed" && (c.Old != "" || c.New != "") {
-		text = fmt.Sprintf("%s: %s -> %s", c.Name, c.Old, c.New)
+	switch {
+	case c.Key == "":
+		return c.Text
+	case c.Text == "":
+		return c.Key + ": " + c.Action
 	}
-	if c.Restart {
-		text += " (needs a restart)"
-	}
-	return text
+	return c.Key + ": " + c.Text
 }
 
 // oneTarget demands one argument that can be a target.

@@ -56,19 +56,21 @@ func TestReloadPrintsWhatChanged(t *testing.T) {
 	node.change = admin.Changes{
 		Hash: "def",
 		Changes: []admin.Change{
-			{Kind: "changed", Key: "dns[0].udp_size", Name: "dns[resolver].udp_size", Old: "1232", New: "1400"},
-			{Kind: "changed", Key: "radius[0].clients[0].secret", Name: "radius[pppoe].clients[bras-1].secret"},
-			{Kind: "changed", Key: "admin.listen", Name: "admin.listen", Old: "127.0.0.1:8053", New: `""`, Restart: true},
-			{Kind: "added", Key: "anycast[1]", Name: "anycast[radius-vip]"},
+			{Action: "changed", Key: "dns[resolver].udp_size", Text: "1232 → 1400"},
+			{Action: "changed", Key: "radius[pppoe].clients[bras-1].secret"},
+			{Action: "changed", Key: "admin.listen", Text: `127.0.0.1:8053 → ""`},
+			{Action: "added", Key: "anycast[radius-vip]"},
 		},
-		Routes:   []admin.Change{{Kind: "added", Key: "192.0.2.18/32", Name: "192.0.2.18/32"}},
+		Routes:   []admin.Change{{Action: "changed", Text: "192.0.2.18/32 is announced"}},
+		Restart:  []string{"admin.listen"},
 		Warnings: []string{"a.yaml:1:1: warning: pools[0]: one backend \x1b[2Jonly"},
 	}
-	want := `dns[resolver].udp_size: 1232 -> 1400
+	want := `dns[resolver].udp_size: 1232 → 1400
 radius[pppoe].clients[bras-1].secret: changed
-admin.listen: 127.0.0.1:8053 -> "" (needs a restart)
+admin.listen: 127.0.0.1:8053 → ""
 anycast[radius-vip]: added
-route 192.0.2.18/32: added
+route 192.0.2.18/32 is announced
+admin.listen: needs a restart
 reloaded (def)
 `
 	code, stdout, stderr := run(t, "reload", "--allow-empty", "--socket", socket)
