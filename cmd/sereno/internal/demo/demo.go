@@ -14,12 +14,12 @@ type Options struct {
 	Out  io.Writer
 }
 
-// real is the world that runs.
-type real struct{ *stage }
+// running is the world that runs.
+type running struct{ *stage }
 
-func (real) now() time.Time { return time.Now() }
+func (running) now() time.Time { return time.Now() }
 
-func (real) wait(ctx context.Context, d time.Duration) error {
+func (running) wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &story{narrator: n, w: real{st}}
+	s := &story{narrator: n, w: running{st}}
 	err = s.tell(ctx, func() error {
 		if o.Once {
 			return nil
