@@ -190,3 +190,19 @@ func TestO01LargeConfiguration(t *testing.T) {
 		t.Errorf("it differs from itself: %v", changes)
 	}
 }
+
+// TestO01PositionsCountCharacters: neither a byte order mark, nor Windows line
+// ends, nor letters of several bytes shift a position.
+func TestO01PositionsCountCharacters(t *testing.T) {
+	text := "\ufeff# é\r\nlog: {level: \"ü\", format: xml} # é\r\nadmin: {listen: 'é', sockets: x}\r\n"
+	_, report := Parse("test.yaml", []byte(text), Options{NoFiles: true})
+	want := []string{
+		`2:14: log.level: must be debug, info, warn or error, not "ü"`,
+		`2:27: log.format: must be console or json, not "xml"`,
+		`3:17: admin.listen: must be an IP address and a port (127.0.0.1:8053 or [::1]:8053), not "é"`,
+		`3:22: admin.sockets: unknown key; did you mean "socket"?`,
+	}
+	if got := problemLines(report.Errors); !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
