@@ -116,7 +116,7 @@ func changesText(changes admin.Changes) string {
 		b.WriteString(changeText(c) + "\n")
 	}
 	for _, c := range changes.Routes {
-		b.WriteString("route " + changeText(c) + "\n")
+		b.WriteString(changeText(c) + "\n")
 	}
 	for _, key := range changes.Restart {
 		b.WriteString(key + ": needs a restart\n")

@@ -61,7 +61,7 @@ func TestReloadPrintsWhatChanged(t *testing.T) {
 			{Action: "changed", Key: "admin.listen", Text: `127.0.0.1:8053 → ""`},
 			{Action: "added", Key: "anycast[radius-vip]"},
 		},
-		Routes:   []admin.Change{{Action: "changed", Text: "192.0.2.18/32 is announced"}},
+		Routes:   []admin.Change{{Action: "changed", Text: "+ route 192.0.2.18/32 (radius-vip)"}},
 		Restart:  []string{"admin.listen"},
 		Warnings: []string{"a.yaml:1:1: warning: pools[0]: one backend \x1b[2Jonly"},
 	}
@@ -69,7 +69,7 @@ func TestReloadPrintsWhatChanged(t *testing.T) {
 radius[pppoe].clients[bras-1].secret: changed
 admin.listen: 127.0.0.1:8053 → ""
 anycast[radius-vip]: added
-route 192.0.2.18/32 is announced
++ route 192.0.2.18/32 (radius-vip)
 admin.listen: needs a restart
 reloaded (def)
 `
