@@ -119,12 +119,13 @@ func parseTree(file string, data []byte, report complain) *node {
 // cleanText refuses what no YAML reader would show as its author saw it: bytes
 // that are not UTF-8, control characters, and tabs before the first word of a line.
 func cleanText(file string, data []byte, report complain) (string, bool) {
-	text := strings.TrimPrefix(string(data), "\ufeff")
+	// YAML takes Windows line ends for plain ones (1.2.2 §5.4); the lexer counts
+	// some of them twice.
+	text := strings.ReplaceAll(strings.TrimPrefix(string(data), "\ufeff"), "\r\n", "\n")
 	ok := true
 	line := 0
 	for l := range strings.SplitSeq(text, "\n") {
 		line++
-		l = strings.TrimSuffix(l, "\r")
 		at := func(i int) Position {
 			return Position{File: file, Line: line, Column: utf8.RuneCountInString(l[:i]) + 1}
 		}
