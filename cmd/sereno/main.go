@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -24,15 +23,13 @@ import (
 // the build's own notes.
 var version, commit, date string
 
-// The hidden commands: the processes that this binary starts of itself.
-const (
-	speakerCommand = "bgp-speaker"
-	routerCommand  = "bgp-router"
-)
+// speakerCommand is hidden: the processes that `sereno run` starts of its own
+// binary, one for each neighbor.
+const speakerCommand = "bgp-speaker"
 
 func main() {
 	build := admin.ReadBuild(version, commit, date)
-	root := cli.Root(build, run(build), demo.Command(routerCommand), bgpSpeaker(), bgpRouter())
+	root := cli.Root(build, run(build), demo.Command(), bgpSpeaker(), demo.RouterCommand())
 	os.Exit(cli.Execute(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -65,26 +62,4 @@ func bgpSpeaker() *cobra.Command {
 		Example: "  (started by `sereno run`, one for each neighbor)",
 		Run:     func(*cobra.Command, []string) { os.Exit(speaker.Main(os.Stdin, os.Stderr)) },
 	}
-}
-
-func bgpRouter() *cobra.Command {
-	var c speaker.RouterConfig
-	var listen string
-	cmd := &cobra.Command{
-		Use: routerCommand, Hidden: true, Args: cobra.NoArgs,
-		Short:   "Be the BGP router of the demo",
-		Example: "  (started by `sereno demo`)",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if c.Listen, err = netip.ParseAddrPort(listen); err != nil {
-				return cli.Exit(cli.Usage, err)
-			}
-			return speaker.RunRouter(cmd.Context(), c, os.Stdin, cmd.OutOrStdout())
-		},
-	}
-	cmd.Flags().Uint32Var(&c.ASN, "asn", 64500, "the router's AS number")
-	cmd.Flags().Uint32Var(&c.PeerASN, "peer-asn", 64512, "the AS number of who connects")
-	cmd.Flags().StringVar(&c.RouterID, "router-id", "127.0.0.1", "router identifier, an IPv4 address")
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "`ADDRESS:PORT`; port 0: a free one")
-	return cmd
 }

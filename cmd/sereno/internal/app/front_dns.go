@@ -27,7 +27,7 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 			continue
 		}
 		o := dnsfront.Options{
-			Config: *section, Pools: map[string]*pool.Pool{}, Node: c.Node.Name, Logger: n.log, ProbeKey: n.proofs.DNS,
+			Config: *section, Pools: map[string]*pool.Pool{}, Node: c.Node.Name, Logger: n.log, ProbeKey: &n.proofs.DNS,
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {
