@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"time"
 
@@ -48,7 +49,9 @@ Exit code 0 when the node answered; with --check only if every service is up or 
 		if watch {
 			ticker := time.NewTicker(watchInterval)
 			defer ticker.Stop()
-			return watchStatus(cmd.Context(), node, cmd.OutOrStdout(), ticker.C)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, unix.SIGTERM)
+			defer stop()
+			return watchStatus(ctx, node, cmd.OutOrStdout(), ticker.C)
 		}
 		status, body, err := node.status(cmd.Context())
 		if err != nil {
