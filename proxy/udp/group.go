@@ -99,7 +99,8 @@ func (g *Group) Listen(addr netip.AddrPort, cfg ListenConfig) (*Conn, error) {
 }
 
 // Dial opens a socket connected to remote, from source (invalid: the kernel chooses) and a random port that the
-// kernel chooses. Only remote's datagrams are received on it, and its ICMP errors are told (ErrorHandler).
+// kernel chooses. Only remote's datagrams are received on it, and its ICMP errors are told (ErrorHandler). It fails
+// with EADDRNOTAVAIL if source is not the host's and with ENETUNREACH if there is no route.
 func (g *Group) Dial(remote netip.AddrPort, source netip.Addr, cfg ListenConfig) (*Conn, error) {
 	remote, source = unmap(remote), source.Unmap()
 	if !remote.IsValid() || remote.Port() == 0 {
