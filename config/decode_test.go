@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
@@ -204,5 +206,43 @@ func TestO01PositionsCountCharacters(t *testing.T) {
 	}
 	if got := problemLines(report.Errors); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestO01PositionsAreTrue: at every place that the tree names stands the key or
+// the value, in the reference and in all good files.
+func TestO01PositionsAreTrue(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.good.yaml")
+	checked := 0
+	for _, file := range append(files, "reference.yaml") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(data), "\n")
+		at := func(p Position, want string) {
+			checked++
+			rest := string([]rune(lines[p.Line-1])[p.Column-1:])
+			if !strings.HasPrefix(strings.TrimLeft(rest, `"'`), want) && !strings.HasPrefix(rest, ">-") {
+				t.Errorf("%v: %q, want %q", p, rest, want)
+			}
+		}
+		var visit func(n *node)
+		visit = func(n *node) {
+			for _, e := range n.entries {
+				at(e.pos, e.key)
+				visit(e.value)
+			}
+			for _, item := range n.items {
+				visit(item)
+			}
+			if n.kind == scalar {
+				at(n.pos, n.text)
+			}
+		}
+		visit(parseTree(file, data, func(p Position, path, m string) { t.Errorf("%v %s: %s", p, path, m) }))
+	}
+	if checked < 800 {
+		t.Errorf("only %d places", checked)
 	}
 }
