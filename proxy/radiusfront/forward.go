@@ -84,6 +84,9 @@ func (w *worker) refuse(e *entry, reason Reason) {
 // firstAttempt sends to the first backend that has an identifier. It returns
 // NumReasons, or why there is none.
 func (w *worker) firstAttempt(f *flight, p []byte) Reason {
+	if reason, done := w.affine(f, p); done {
+		return reason
+	}
 	reason := ReasonNoBackend
 	for range MaxAttempts {
 		b := f.pool.Pick(f.hash, &f.tried)

@@ -30,6 +30,7 @@ type Service struct {
 	inFlight      atomic.Int64
 	remembered    atomic.Int64
 	maxRemembered int64
+	affinity      *affinity
 
 	mu        sync.Mutex // reload, start and close, and what they change
 	options   Options
@@ -70,7 +71,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
-		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered),
+		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(),
 	}
 	mark := radwire.NewProbeSecret() // any random bytes will do
 	copy(s.stateMark[:], mark[:])
