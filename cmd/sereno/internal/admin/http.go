@@ -170,7 +170,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, e *endpoint, arg
 	// The answer may take as long as the change.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.limits.change + s.limits.write))
 	body, err := e.answer(ctx, arguments)
-	fields := []zap.Field{zap.String("path", r.URL.Path), zap.String("query", quote(arguments.Encode())), zap.String("by", peer(r)), zap.Error(err)}
+	fields := []zap.Field{zap.String("path", r.URL.Path), zap.String("query", head(arguments.Encode())), zap.String("by", peer(r)), zap.Error(err)}
 	if err != nil {
 		s.log.Warn("admin: change refused", fields...)
 	} else {
@@ -193,7 +193,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, code int, err 
 		reason, code = refusedNoToken, http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sereno"`)
 	}
-	s.refusals.count(reason, zap.String("by", peer(r)), zap.String("path", quote(r.URL.Path)))
+	s.refusals.count(reason, zap.String("by", peer(r)), zap.String("path", head(r.URL.Path)))
 	// Nothing of the request's body is read.
 	w.Header().Set("Connection", "close")
 	writeError(w, code, err)
@@ -206,7 +206,7 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.panics.Add(1)
-	s.log.Error("admin: a request failed by a fault of ours", zap.String("path", quote(r.URL.Path)), zap.Any("fault", fault), zap.ByteString("stack", debug.Stack()))
+	s.log.Error("admin: a request failed by a fault of ours", zap.String("path", head(r.URL.Path)), zap.Any("fault", fault), zap.ByteString("stack", debug.Stack()))
 	writeError(w, http.StatusInternalServerError, errors.New("a fault in the node; its log says more"))
 }
 

@@ -117,14 +117,19 @@ const (
 	maxTarget   = 1024 // bytes
 )
 
-// quote is s as an error may show it: short, and with everything unprintable escaped.
-func quote(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strconv.Quote(s[:most]) + "…"
+// maxShown is how much of a stranger's text is shown again, in bytes.
+const maxShown = 300
+
+// head is the beginning of a text, for the log, which escapes it.
+func head(s string) string {
+	if len(s) > maxShown {
+		return strings.ToValidUTF8(s[:maxShown], "") + "…"
 	}
-	return strconv.Quote(s)
+	return s
 }
+
+// quote is a text as an error may show it: short, and with everything unprintable escaped.
+func quote(s string) string { return strconv.Quote(head(s)) }
 
 // MaxDrain is the longest time that a drain may be limited to. A longer one is a slip
 // of the pen more often than a wish; without a limit it lasts until it is undone.

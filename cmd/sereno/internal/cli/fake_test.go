@@ -165,7 +165,7 @@ func troubledStatus() admin.Status {
 	evil := "<script>alert(1)</script>\x1b[2J\x1b[31m\r\n\u202egnp.exe\x00\xff"
 	s := calmStatus()
 	s.Node, s.State = evil, admin.StateDegraded
-	s.Config.Path, s.Config.LastError = "/etc/"+long+"/"+long, "the configuration has 2 errors\nsereno.yaml:3:5: error: dns[0].pool: no pool\nsereno.yaml:9:1: error: bpg: no such key"
+	s.Config.Path, s.Config.LastError = "/etc/"+long+"/"+long, "the configuration has errors\nsereno.yaml:3:5: error: dns[0].pool: no pool\nsereno.yaml:9:1: error: bpg: no such key\nthree\nfour\nfive"
 	s.Alarms = []admin.Alarm{
 		{Name: "neighbor-down", Since: at(5 * time.Minute), Text: "core-2 (10.0.0.3): connection refused"},
 		{Name: "backend-wrong-replies", Since: at(-80 * 24 * time.Hour), Text: "the backend " + long + " answers questions that nobody has asked, from 10.0.0.12:53: " + evil},

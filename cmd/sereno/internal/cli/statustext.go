@@ -35,6 +35,9 @@ func mark(good bool) string {
 	return "!"
 }
 
+// maxErrors is how many errors of a refused configuration are shown.
+const maxErrors = 3
+
 func headText(s admin.Status, now time.Time) string {
 	state := strings.ToUpper(s.State)
 	if s.State == admin.StateUp {
@@ -45,11 +48,15 @@ func headText(s admin.Status, now time.Time) string {
 		fmt.Sprintf("configuration %s (%s), loaded %s", s.Config.Path, s.Config.Hash, utc(s.Config.Loaded.Time)),
 	}
 	if s.Config.LastError != "" {
-		first, rest, _ := strings.Cut(s.Config.LastError, "\n")
-		if n := strings.Count(rest, "\n") + 1; rest != "" {
-			first += fmt.Sprintf(" (and %d lines more)", n)
+		said := strings.Split(s.Config.LastError, "\n")
+		lines = append(lines, "! the last reload was refused: "+said[0])
+		for i, line := range said[1:] {
+			if i == maxErrors {
+				lines = append(lines, fmt.Sprintf("  and %d more: sereno check -c %s", len(said)-1-i, s.Config.Path))
+				break
+			}
+			lines = append(lines, "  "+line)
 		}
-		lines = append(lines, "! the last reload was refused: "+first)
 	}
 	for i, line := range lines {
 		lines[i] = snip(clean(line), width)
