@@ -72,13 +72,7 @@ func (c Command) launch(line func(string)) (*child, error) {
 	var verdict string
 	go func() {
 		err := cmd.Wait()
-		verdict = "speaker ended by itself"
-		if err != nil {
-			verdict = "speaker died: " + err.Error()
-		}
-		if p := out.panicLine(); p != "" {
-			verdict = "speaker died: " + p
-		}
+		verdict = out.verdict(err, cmd.ProcessState)
 		conn.Close()
 		close(exited)
 	}()
@@ -94,6 +88,7 @@ type lineWriter struct {
 	mu   sync.Mutex
 	rest []byte
 	died string
+	last string
 }
 
 const maxLine = 1024
@@ -116,13 +111,23 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 			w.died = text
 		}
 		if text != "" {
+			w.last = text
 			w.line(text)
 		}
 	}
 }
 
-func (w *lineWriter) panicLine() string {
+// verdict puts a child's end into words: its own last ones, where it had some.
+func (w *lineWriter) verdict(err error, s *os.ProcessState) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.died
+	switch {
+	case w.died != "":
+		return "speaker died: " + w.died
+	case err == nil:
+		return "speaker ended by itself"
+	case s != nil && s.Exited() && w.last != "":
+		return "speaker ended: " + w.last
+	}
+	return "speaker died: " + err.Error()
 }

@@ -218,11 +218,13 @@ func (c *Controller) notePause(now time.Time) {
 		}
 		return
 	}
-	c.log.Warn("this process stood still", zap.Duration("length", gap), zap.Bool("longer_than_lease", gap > c.engine.lease))
+	// The gap may be one beat longer than the pause; the speakers allow for it too.
+	long := gap > c.engine.lease+Beat(c.engine.lease)
+	c.log.Warn("this process stood still", zap.Duration("length", gap), zap.Bool("longer_than_lease", long))
 	if c.o.OnPause != nil {
 		c.goDo(func() { c.o.OnPause(gap) })
 	}
-	if gap > c.engine.lease && c.o.Requalify != nil {
+	if long && c.o.Requalify != nil {
 		c.engine.pause()
 		c.startRequalify()
 	}

@@ -220,7 +220,7 @@ func TestA16LongPauseNeedsProof(t *testing.T) {
 		n.SetServices(svcUp)
 		time.Sleep(time.Minute)
 		n.expect(t, "good")
-		n.skew.Add(int64(3100 * time.Millisecond)) // a little more than the lease
+		n.skew.Add(int64(3300 * time.Millisecond)) // a little more than the lease and a beat
 		time.Sleep(200 * time.Millisecond)
 		n.expect(t, "none")
 		if d := <-n.pauses; d < 3*time.Second {

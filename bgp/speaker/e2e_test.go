@@ -1,6 +1,13 @@
 package speaker
 
 import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +30,233 @@ func linkSettings(l link, r realRouter, prefixes ...string) bgp.Settings {
 	a := &s.Anycast[0]
 	a.MED, a.Communities = 7, []string{"64500:100", "64500:1:2"}
 	return s
+}
+
+// leg is one kind of router with the settings that suit it.
+type leg struct {
+	neighborRouter
+	settings bgp.Settings
+	slower   time.Duration // what this kind of router takes itself
+}
+
+// withAnyRouter runs a test with our own router, and with real ones.
+func withAnyRouter(t *testing.T, f func(t *testing.T, r leg)) {
+	t.Run("gobgp", func(t *testing.T) {
+		r := startGoRouter(t, localRouter)
+		f(t, leg{r, settings(r.address(), vip), 0})
+	})
+	withRouters(t, func(t *testing.T, start func(link) realRouter) {
+		l := plainLink()
+		r := start(l)
+		var slower time.Duration
+		if _, ok := r.(*frr); ok {
+			slower = 60 * time.Millisecond // its work queue
+		}
+		f(t, leg{r, linkSettings(l, r, vip), slower})
+	})
+}
+
+func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		c := startNode(t, r.settings)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		var worst, worstUp time.Duration
+		for range 20 {
+			c.SetServices(down)
+			worst = max(worst, eventually(t, 50*time.Millisecond+r.slower, "withdrawal", func() bool { return r.has(t, vip) == "" }))
+			c.SetServices(up)
+			worstUp = max(worstUp, eventually(t, time.Second, "route", func() bool { return r.has(t, vip) != "" }))
+		}
+		t.Logf("figure: worst of 20: decision to withdrawn at the router %v, to announced %v", worst, worstUp)
+	})
+}
+
+func TestA15SpeakerKilled(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		c := startNode(t, r.settings)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		if err := syscall.Kill(state(c, "core-1").SpeakerPID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		gone := eventually(t, time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
+		back := eventually(t, 3*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
+		t.Logf("figure: speaker killed: gone after %v, back after %v", gone, gone+back)
+		if s := state(c, "core-1"); s.LastError != "speaker died: signal: killed" || s.SpeakerDeaths != 1 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestA15SpeakerFrozen(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		c := startNode(t, r.settings)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		pid := state(c, "core-1").SpeakerPID
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		lease := r.settings.BGP.Lease
+		gone := eventually(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		back := eventually(t, lease+3*time.Second-gone, "route back", func() bool { return r.has(t, vip) != "" })
+		t.Logf("figure: speaker frozen, lease %v: gone after %v, back after %v", lease, gone, gone+back)
+		if s := state(c, "core-1"); !strings.Contains(s.LastError, "no answer for") || s.SpeakerPID == pid {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// startNodeProcess runs a node in a process of its own.
+func startNodeProcess(t *testing.T, s bgp.Settings) *exec.Cmd {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"=node", "SERENO_TEST_NODE="+string(b))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGCONT) // it may be gone
+		in.Close()
+		_ = cmd.Wait() // it may have been killed
+		if t.Failed() {
+			t.Logf("node: %s", log.String())
+		}
+	})
+	return cmd
+}
+
+func TestA15NodeFrozen(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		node := startNodeProcess(t, r.settings)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		if err := node.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		lease := r.settings.BGP.Lease
+		gone := eventually(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		if gone < lease-bgp.Beat(lease) {
+			t.Errorf("gone after %v, before the lease of %v was over", gone, lease)
+		}
+		time.Sleep(time.Second)
+		if r.has(t, vip) != "" {
+			t.Error("it came back while the node is frozen")
+		}
+		if err := node.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		back := eventually(t, 4*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
+		t.Logf("figure: node frozen, lease %v: gone after %v; back %v after it went on", lease, gone, back)
+	})
+}
+
+func TestA16ShortFreezeOfTheNodeChangesNothing(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		r.settings.BGP.Lease = 2 * time.Second
+		node := startNodeProcess(t, r.settings)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		for try := range 5 {
+			time.Sleep(500 * time.Millisecond)
+			stopped := time.Now()
+			if err := node.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			gone := false
+			for time.Since(stopped) < 1700*time.Millisecond {
+				gone = gone || r.has(t, vip) == ""
+				time.Sleep(2 * time.Millisecond)
+			}
+			if err := node.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			pause := time.Since(stopped)
+			for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+				gone = gone || r.has(t, vip) == ""
+			}
+			if pause < 1900*time.Millisecond {
+				if gone {
+					t.Errorf("the route went although the pause of %v was shorter than the lease", pause)
+				}
+				return
+			}
+			t.Logf("try %d: this machine made it a pause of %v", try, pause)
+			eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		}
+		t.Error("no pause was short enough")
+	})
+}
+
+func TestA15NodeKilled(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		node := startNodeProcess(t, r.settings)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		if err := node.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		gone := eventually(t, r.settings.BGP.Lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		t.Logf("figure: node killed: gone after %v", gone)
+	})
+}
+
+// isDemoted knows each router's way to show the worse MED.
+func isDemoted(s string) bool {
+	return strings.Contains(s, "med=1000 ") || strings.Contains(s, "BGP.med: 1000 ") || strings.Contains(s, `"metric":1000,`)
+}
+
+func TestA13DemotionLeavesNoGap(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		r.settings.Anycast[0].WhenDown = "demote"
+		c := startNode(t, r.settings)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		polls := 0
+		for range 20 {
+			for _, services := range [][]bgp.Service{down, up} {
+				c.SetServices(services)
+				eventually(t, time.Second, "other attributes", func() bool {
+					got := r.has(t, vip)
+					if got == "" {
+						t.Fatal("a gap")
+					}
+					polls++
+					return isDemoted(got) != services[0].Healthy()
+				})
+			}
+		}
+		t.Logf("figure: %d polls without a gap", polls)
+	})
+}
+
+func TestA14StopIsSeenInOrder(t *testing.T) {
+	withAnyRouter(t, func(t *testing.T, r leg) {
+		r.settings.Anycast[0].DrainTime = time.Second
+		c := startNode(t, r.settings)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		start := time.Now()
+		stopped := make(chan error, 1)
+		go func() { stopped <- c.Stop(t.Context()) }()
+		demoted := eventually(t, 200*time.Millisecond, "demoted route", func() bool { return isDemoted(r.has(t, vip)) })
+		gone := eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		t.Logf("figure: demoted after %v, withdrawn after %v, stop done after %v", demoted, demoted+gone, time.Since(start))
+		if s := state(c, "core-1"); s.State != bgp.Established {
+			t.Errorf("the session fell before the close: %+v", s)
+		}
+	})
 }
 
 func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
@@ -49,4 +283,147 @@ func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
 			})
 		}
 	})
+}
+
+func TestA17InternalSession(t *testing.T) {
+	withRouters(t, func(t *testing.T, start func(link) realRouter) {
+		l := plainLink()
+		l.routerASN = l.nodeASN
+		r := start(l)
+		s := linkSettings(l, r, vip)
+		s.Anycast[0].LocalPref, s.Anycast[0].WhenDown = 150, "demote"
+		c := startNode(t, s)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		want := map[bool][]string{true: {"BGP.local_pref: 150"}, false: {`"locPrf":150`}}
+		demoted := map[bool][]string{true: {"BGP.local_pref: 10", "BGP.med: 1000"}, false: {`"locPrf":0`, `"metric":1000`}} // FRR obeys GRACEFUL_SHUTDOWN by itself
+		_, isBIRD := r.(*bird)
+		if got := r.has(t, vip); !hasAll(got, want[isBIRD]...) || strings.Contains(got, "BGP.as_path: 64512") {
+			t.Errorf("got %s", got)
+		}
+		c.SetServices(down)
+		eventually(t, time.Second, "demoted route", func() bool {
+			return hasAll(strings.ReplaceAll(r.has(t, vip), `"locPrf":10,`, `"locPrf":0,`), demoted[isBIRD]...)
+		})
+		if n := state(c, "core-1"); n.Drifts != 0 {
+			t.Errorf("drift on an iBGP session: %+v", n)
+		}
+	})
+}
+
+const vip6 = "2001:db8::53/128"
+
+func TestA17IPv6RoutesOverIPv4WithTheirNextHop(t *testing.T) {
+	withRouters(t, func(t *testing.T, start func(link) realRouter) {
+		l := plainLink()
+		l.ipv6Routes = true
+		r := start(l)
+		s := linkSettings(l, r, vip6, vip)
+		s.BGP.Neighbors[0].Family, s.BGP.Neighbors[0].NextHop = "ipv6", "2001:db8:9::9"
+		c := startNode(t, s)
+		c.SetServices(up)
+		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip6) != "" })
+		if got := r.has(t, vip6); !strings.Contains(got, "2001:db8:9::9") || strings.Contains(got, "::ffff") {
+			t.Errorf("got %s", got)
+		}
+		if n := state(c, "core-1"); len(n.Advertised) != 1 || n.Advertised[0] != vip6 {
+			t.Errorf("one family for each session, but %+v", n)
+		}
+	})
+}
+
+func TestA17IPv6Session(t *testing.T) {
+	withRouters(t, func(t *testing.T, start func(link) realRouter) {
+		for name, change := range map[string]func(*link){
+			"plain": func(*link) {},
+			"md5":   func(l *link) { l.password = "fulmine" },
+			"gtsm":  func(l *link) { l.gtsm = true },
+		} {
+			t.Run(name, func(t *testing.T) {
+				l := plainLink()
+				l.router, l.node, l.ipv6Routes = netip.IPv6Loopback(), netip.IPv6Loopback(), true
+				change(&l)
+				r := start(l)
+				s := linkSettings(l, r, vip6)
+				s.BGP.Neighbors[0].NextHop = "2001:db8:9::9" // the loopback is no next hop to announce
+				c := startNode(t, s)
+				c.SetServices(up)
+				eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip6) != "" })
+				c.SetServices(down)
+				eventually(t, 200*time.Millisecond, "withdrawal", func() bool { return r.has(t, vip6) == "" })
+			})
+		}
+	})
+}
+
+func TestA18RefusalsHaveTheirReason(t *testing.T) {
+	withRouters(t, func(t *testing.T, start func(link) realRouter) {
+		for name, tt := range map[string]struct {
+			router, node func(*link)
+			want         string
+		}{
+			"wrong md5":   {func(l *link) { l.password = "fulmine" }, func(l *link) { l.password = "tempesta" }, "no answer"},
+			"missing md5": {func(l *link) { l.password = "fulmine" }, func(l *link) {}, "no answer"},
+			"wrong asn":   {func(l *link) {}, func(l *link) { l.routerASN = 64999 }, "as"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				l := plainLink()
+				tt.router(&l)
+				r := start(l)
+				mine := plainLink()
+				tt.node(&mine)
+				c := startNode(t, linkSettings(mine, r, vip))
+				c.SetServices(up)
+				eventually(t, 15*time.Second, "a reason", func() bool { return state(c, "core-1").LastError != "" })
+				if s := state(c, "core-1"); !strings.Contains(strings.ToLower(s.LastError), tt.want) || s.State != bgp.Connecting {
+					t.Errorf("status %+v", s)
+				} else {
+					t.Log(s.LastError)
+				}
+			})
+		}
+	})
+}
+
+func TestA18HoldTimeZeroIsToldInWords(t *testing.T) {
+	if !e2e() {
+		t.Log("left out without SERENO_E2E=1: BIRD 2")
+		return
+	}
+	l := plainLink()
+	l.holdTime = 0
+	r := startBIRD(t, l)
+	c := startNode(t, linkSettings(l, r, vip))
+	c.SetServices(up)
+	eventually(t, 15*time.Second, "the alarm", func() bool {
+		for _, a := range c.Status().Alarms {
+			if a.Name == bgp.AlarmHoldTimeZero {
+				t.Log(a.Text)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func TestA18WhyASessionFellIsKept(t *testing.T) {
+	if !e2e() {
+		t.Log("left out without SERENO_E2E=1: BIRD 2")
+		return
+	}
+	l := plainLink()
+	r := startBIRD(t, l)
+	c := startNode(t, linkSettings(l, r, vip))
+	c.SetServices(up)
+	eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+	r.ask(t, `disable core "works on the backbone"`)
+	eventually(t, 5*time.Second, "session gone", func() bool { return state(c, "core-1").State == bgp.Connecting })
+	if s := state(c, "core-1"); !strings.Contains(s.LastError, "works on the backbone") {
+		t.Errorf("status %+v", s)
+	} else {
+		t.Log(s.LastError)
+	}
+	r.ask(t, "enable core")
+	back := eventually(t, 15*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
+	t.Logf("figure: back %v after the neighbor was enabled again", back)
 }

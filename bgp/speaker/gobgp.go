@@ -186,12 +186,22 @@ func (g *gobgp) setPolicies() error {
 				Conditions: &api.Conditions{PrefixSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: ownPrefixes}},
 				Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT}}}},
 		},
-		Assignments: []*api.PolicyAssignment{
-			{Name: "global", Direction: api.PolicyDirection_IMPORT, DefaultAction: api.RouteAction_ACCEPT, Policies: []*api.Policy{{Name: "import-nothing"}}},
-			{Name: "global", Direction: api.PolicyDirection_EXPORT, DefaultAction: api.RouteAction_REJECT, Policies: []*api.Policy{{Name: "export-own"}}},
-		},
 	}
-	return g.call("setting policies", func(ctx context.Context) error { return g.server.SetPolicies(ctx, r) })
+	if err := g.call("setting policies", func(ctx context.Context) error { return g.server.SetPolicies(ctx, r) }); err != nil {
+		return err
+	}
+	// SetPolicies has a field for these and does not look at it.
+	for _, a := range []*api.PolicyAssignment{
+		{Name: "global", Direction: api.PolicyDirection_IMPORT, DefaultAction: api.RouteAction_ACCEPT, Policies: []*api.Policy{{Name: "import-nothing"}}},
+		{Name: "global", Direction: api.PolicyDirection_EXPORT, DefaultAction: api.RouteAction_REJECT, Policies: []*api.Policy{{Name: "export-own"}}},
+	} {
+		if err := g.call("assigning policies", func(ctx context.Context) error {
+			return g.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: a})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ownSet(p netip.Prefix) *api.DefinedSet {

@@ -248,3 +248,5 @@ func hasAll(s string, parts ...string) bool {
 	}
 	return s != ""
 }
+
+var localRouter = RouterConfig{ASN: 64500, RouterID: "10.0.0.1", Listen: netip.MustParseAddrPort("127.0.0.1:0"), PeerASN: 64512}

@@ -62,11 +62,12 @@ func (k *keeper) check() error {
 	if err := k.checkTable(); err != nil {
 		return err
 	}
+	states := k.g.takeStates() // before asking, so that the answer is not older
 	info, err := k.g.peer()
 	if err != nil {
 		return err
 	}
-	k.noteState(info)
+	k.noteState(states, info)
 	k.report.Received, k.report.LastError = info.received, k.g.log.lastError()
 	k.report.Advertised, k.report.OtherSites = []netip.Prefix{}, nil
 	if k.report.State != bgp.Established {
@@ -162,8 +163,8 @@ func (k *keeper) drift(format string, p netip.Prefix) {
 
 // noteState follows the session. GoBGP tells the changes without their reason;
 // where nobody gave one, we say what is known.
-func (k *keeper) noteState(info peerInfo) {
-	for _, s := range k.g.takeStates() {
+func (k *keeper) noteState(states []api.PeerState_SessionState, info peerInfo) {
+	for _, s := range states {
 		switch s {
 		case api.PeerState_OPENSENT:
 			k.g.log.takeFresh()
