@@ -55,6 +55,9 @@ func (n *Node) Drain(_ context.Context, t admin.Target, d time.Duration, force b
 func (n *Node) Undrain(_ context.Context, t admin.Target) error {
 	n.change.Lock()
 	defer n.change.Unlock()
+	if n.stopping.Load() {
+		return admin.Refused("the node is stopping")
+	}
 	had, err := n.drains.remove(t.String())
 	if err != nil {
 		return err
@@ -70,6 +73,9 @@ func (n *Node) Undrain(_ context.Context, t admin.Target) error {
 func (n *Node) expireDrains() {
 	n.change.Lock()
 	defer n.change.Unlock()
+	if n.stopping.Load() {
+		return
+	}
 	for _, target := range n.drains.expire(n.now()) {
 		n.undrained(target, "its time is over")
 	}

@@ -42,7 +42,7 @@ func (n *Node) serviceChanged(e health.ServiceEvent) {
 // It is called with the controller's lock held.
 func (n *Node) routeChanged(e bgp.Event) {
 	level := zapcore.InfoLevel
-	if e.To != bgp.Announced && !n.stopping.Load() {
+	if e.To != bgp.Announced && e.Reason != bgp.ReasonStarting && !n.stopping.Load() {
 		level = zapcore.WarnLevel
 	}
 	n.log.Log(level, "route "+string(e.To), zap.String("anycast", e.Anycast), zap.String("from", string(e.From)),

@@ -15,9 +15,9 @@ const lastAnswers = 10 * time.Second
 // withdraw, wait, answer what is in flight, close. When ctx ends, everything is
 // withdrawn and closed at once.
 func (n *Node) stop(ctx context.Context) {
+	n.change.Lock() // a change that has begun is ended; none begins after it
 	n.stopping.Store(true)
-	n.change.Lock()
-	defer n.change.Unlock()
+	n.change.Unlock()
 	if err := n.routes.Stop(ctx); err != nil {
 		n.log.Warn("the routes were withdrawn without waiting", zap.Error(err))
 	}
