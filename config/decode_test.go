@@ -246,3 +246,24 @@ func TestO01PositionsAreTrue(t *testing.T) {
 		t.Errorf("only %d places", checked)
 	}
 }
+
+// TestO01NotText: what no editor would show as it was meant is refused at its place.
+func TestO01NotText(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"log: {level: info}\nnode: {name: \"é\xff\"}\n", "test.yaml:2:16: error: not UTF-8 text"},
+		{"log: {level: info}\x1b[31m\n", "test.yaml:1:19: error: a control character (0x1b)"},
+		{"log: {level: info}\rnode: {name: x}\n", "test.yaml:1:19: error: a control character (0x0d)"},
+		{"log:\n \tlevel: info\n", "test.yaml:2:2: error: a tab in the indentation; indent with spaces"},
+		{"log: {level: info}\n\t\n", "test.yaml:2:1: error: a tab in the indentation; indent with spaces"},
+		{"\x00", "test.yaml:1:1: error: a control character (0x00)"},
+		{strings.Repeat("k", 300) + ": 1\n", "test.yaml:1:1: error: \"" + strings.Repeat("k", 40) + "…\": unknown key"},
+		{"\"\\n\": 1\n", "test.yaml:1:1: error: \"\\n\": unknown key"},
+	} {
+		_, report := Parse("test.yaml", []byte(c.text), Options{NoFiles: true})
+		if len(report.Errors) != 1 || report.Err().Error() != c.want {
+			t.Errorf("%.40q: %v\nwant %s", c.text, report.Err(), c.want)
+		}
+	}
+	// A tab between words is no indentation.
+	mustParse(t, "log:\t{level:\tinfo}\t# comment\n"+dnsText)
+}

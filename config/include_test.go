@@ -118,3 +118,24 @@ func TestO04HashFollowsIncludedFiles(t *testing.T) {
 		t.Errorf("hashes %s %s %s", a.Hash, b.Hash, c.Hash)
 	}
 }
+
+// TestO01IncludeMergesByShape: nothing yields to something, and what does not
+// fit together is an error at the later place.
+func TestO01IncludeMergesByShape(t *testing.T) {
+	c, report, _ := loadFiles(t, map[string]string{
+		"main.yaml": "include: [a.yaml]\nlog:\nadmin: {listen: \"\"}\n" + dnsText,
+		"a.yaml":    "log: {level: warn}\nadmin:\n",
+	})
+	if err := report.Err(); err != nil || c.Log.Level != "warn" || c.Admin.Listen != "" {
+		t.Errorf("%v", err)
+	}
+	_, report, dir := loadFiles(t, map[string]string{
+		"main.yaml": "include: [a.yaml]\nlog: {level: info}\n" + dnsText,
+		"a.yaml":    "log: [x]\ndns: {name: y}\n",
+	})
+	want := dir + "/a.yaml:1:6: error: log: set already at " + dir + "/main.yaml:2:6\n" +
+		dir + "/a.yaml:2:6: error: dns: set already at " + dir + "/main.yaml:10:3"
+	if report.Err() == nil || report.Err().Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", report.Err(), want)
+	}
+}

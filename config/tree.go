@@ -141,7 +141,7 @@ func cleanText(file string, data []byte, report complain) (string, bool) {
 			}
 			report(at(i), "", "not UTF-8 text")
 			ok = false
-		case strings.HasPrefix(body, "\t") && strings.TrimSpace(body) != "":
+		case strings.HasPrefix(body, "\t"):
 			report(at(indent), "", "a tab in the indentation; indent with spaces")
 			ok = false
 		default:
