@@ -266,10 +266,10 @@ func (b *Backend) suspected() bool {
 	return b.m.verdict == Suspect
 }
 
-// provenSince tells whether a good probe was sent after the given time; a
+// provenSince tells whether a good probe was sent at the given time or later; a
 // backend that is not probed has nothing to prove.
 func (b *Backend) provenSince(since time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.m.probed || b.lastGood.Load() > int64(since.Sub(b.env.base))
+	return !b.m.probed || b.lastGood.Load() >= max(1, int64(since.Sub(b.env.base)))
 }

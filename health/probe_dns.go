@@ -82,13 +82,21 @@ func dnsQuestion(c *DNSProbe) (*dns.Msg, error) {
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	name := dns.Fqdn(c.Name)
 	if c.RandomLabel {
-		name = strings.TrimSuffix(hex.EncodeToString(random[2:])+"."+name, ".") + "."
+		name = below(hex.EncodeToString(random[2:]), name)
 	}
 	q := new(dns.Msg)
 	q.SetQuestion(name, qtype)
 	q.Id = uint16(random[0])<<8 | uint16(random[1])
 	q.SetEdns0(probeSize, false)
 	return q, nil
+}
+
+// below is label in front of a fully qualified name.
+func below(label, name string) string {
+	if name == "." {
+		return label + "."
+	}
+	return label + "." + name
 }
 
 // fitsQuestion unpacks a reply and tells why it is not the answer to q (D22);

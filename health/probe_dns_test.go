@@ -26,15 +26,8 @@ type resolver struct {
 func newResolver(t *testing.T, bend func(q, good *dns.Msg, tcp bool) [][]byte) *resolver {
 	t.Helper()
 	r := &resolver{}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := bothPorts(t)
 	r.addr = pc.LocalAddr().(*net.UDPAddr).AddrPort()
-	l, err := net.Listen("tcp", r.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		r.asked.Add(1)
 		r.last.Store(q.Copy())
@@ -63,6 +56,24 @@ func newResolver(t *testing.T, bend func(q, good *dns.Msg, tcp bool) [][]byte) *
 		})
 	}
 	return r
+}
+
+// bothPorts listens on one port of loopback that is free over UDP and TCP.
+func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return pc, l
+		}
+		_ = l.Close()
+	}
+	t.Fatal("no port is free over both")
+	return nil, nil
 }
 
 func pack(t *testing.T, m *dns.Msg) []byte {

@@ -132,19 +132,23 @@ func onHost(addr netip.Addr) error {
 		return nil // no verdict: the question itself will tell
 	}
 	_ = conn.Close()
-	if !nonlocalBind(addr) || onInterface(addr) {
+	if !nonlocalBind(addr) || onInterface(addr) || ownSource(addr) {
 		return nil
 	}
-	probe, err := net.Dial("udp", netip.AddrPortFrom(addr, 9).String()) // nothing is sent
+	return missing
+}
+
+// ownSource tells whether the kernel, asked for a way to addr, would send from
+// addr itself or from a loopback address: it does so only for what it delivers
+// locally (AnyIP routes too).
+func ownSource(addr netip.Addr) bool {
+	conn, err := net.Dial("udp", netip.AddrPortFrom(addr, 9).String()) // nothing is sent
 	if err != nil {
-		return missing
+		return false
 	}
-	defer func() { _ = probe.Close() }()
-	local, ok := netip.AddrFromSlice(probe.LocalAddr().(*net.UDPAddr).IP)
-	if !ok || local.Unmap() != addr.WithZone("") {
-		return missing
-	}
-	return nil
+	defer func() { _ = conn.Close() }()
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return local.IsLoopback() || local.WithZone("") == addr.WithZone("")
 }
 
 func nonlocalBind(addr netip.Addr) bool {

@@ -9,7 +9,6 @@ import (
 // selfProber asks the listeners of one service, all at once, again and again.
 type selfProber struct {
 	services *Services
-	probe    func(ctx context.Context, kind string, l Listener) (selfOutcome, error)
 	kick     chan struct{}
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -32,7 +31,7 @@ type listenerState struct {
 }
 
 func newSelfProber(s *Services) *selfProber {
-	p := &selfProber{services: s, probe: s.o.Proofs.selfProbe, kick: make(chan struct{}, 1), listeners: map[Listener]*listenerState{}}
+	p := &selfProber{services: s, kick: make(chan struct{}, 1), listeners: map[Listener]*listenerState{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.running.Add(1)
 	go p.run()
@@ -110,7 +109,7 @@ func (p *selfProber) round() {
 	answers := make([]answer, len(service.Listeners))
 	var asking sync.WaitGroup
 	for i, l := range service.Listeners {
-		asking.Go(func() { answers[i].outcome, answers[i].err = p.probe(ctx, service.Kind, l) })
+		asking.Go(func() { answers[i].outcome, answers[i].err = p.services.self(ctx, service.Kind, l) })
 	}
 	asking.Wait()
 	if p.ctx.Err() != nil {
@@ -190,8 +189,8 @@ func (p *selfProber) verdict() (selfVerdict, string) {
 	return v, text
 }
 
-// passedSince tells whether a round that began after t found every listener well.
-func (p *selfProber) passedSince(t time.Time) bool { return p.lastPassed().After(t) }
+// passedSince tells whether a round that began at t or later found every listener well.
+func (p *selfProber) passedSince(t time.Time) bool { return !p.lastPassed().Before(t) }
 
 func (p *selfProber) lastPassed() time.Time {
 	p.mu.Lock()

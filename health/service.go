@@ -181,7 +181,8 @@ func judgeServing(e *serviceEvidence) serviceVerdict {
 
 func judgeDegraded(e *serviceEvidence) serviceVerdict {
 	for i := range e.routed {
-		if r := &e.routed[i]; r.down(e.served) {
+		// What is not known yet degrades nothing: a start would look like a repair.
+		if r := &e.routed[i]; r.down(true) {
 			return serviceVerdict{state: ServiceDegraded, reason: ReasonRoutedPoolDown, detail: r.String()}
 		}
 	}

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,7 @@ type ServicesOptions struct {
 // methods are safe for concurrent use.
 type Services struct {
 	o      ServicesOptions
+	self   func(ctx context.Context, kind string, l Listener) (selfOutcome, error)
 	said   *queue[any] // ServiceEvent, Pause, or a name that is proven
 	wake   chan struct{}
 	stop   chan struct{}
@@ -69,7 +71,9 @@ type service struct {
 }
 
 // NewServices starts judging; Close ends it. Its Monitor must be closed after it.
-func NewServices(o ServicesOptions) *Services {
+func NewServices(o ServicesOptions) *Services { return newServices(o, o.Proofs.selfProbe) }
+
+func newServices(o ServicesOptions, self func(context.Context, string, Listener) (selfOutcome, error)) *Services {
 	if o.SelfProbeEvery <= 0 {
 		o.SelfProbeEvery = selfProbeEvery
 	}
@@ -77,7 +81,7 @@ func NewServices(o ServicesOptions) *Services {
 		o.SelfProbeTimeout = selfProbeTimeout
 	}
 	s := &Services{
-		o: o, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		o: o, self: self, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 		services: map[string]*service{}, drained: map[string]bool{}, demoted: map[string]bool{},
 	}
 	s.said = newQueue(s.say)

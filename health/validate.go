@@ -65,7 +65,7 @@ func isNXDomain(rcode string) bool { return strings.EqualFold(rcode, "NXDOMAIN")
 func (c *DNSProbe) validate(report func(key, message string)) {
 	name := c.Name
 	if c.RandomLabel {
-		name = strings.TrimSuffix("0123456789abcdef."+dns.Fqdn(c.Name), ".") + "."
+		name = below("0123456789abcdef", dns.Fqdn(c.Name))
 	}
 	switch _, ok := dns.IsDomainName(name); {
 	case c.Name == "":
