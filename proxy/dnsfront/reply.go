@@ -76,11 +76,11 @@ func (w *worker) wrongReply(sock *socket, a *attempt, question []byte) {
 	}
 	f.open = f.open[:0]
 	if !sock.up.backend.Take() {
-		w.attemptFailed(f, false)
+		w.attemptFailed(f, false, false)
 		return
 	}
 	if !w.ask(f, sock.up.backend) {
-		w.attemptFailed(f, false)
+		w.attemptFailed(f, false, false)
 		return
 	}
 	w.schedule(f)
@@ -109,11 +109,11 @@ func (w *worker) truncated(f *flight, b *pool.Backend) {
 	w.t.book.Upstream.Truncated++
 	f.tcp = true
 	if !b.Take() {
-		w.attemptFailed(f, false)
+		w.attemptFailed(f, false, false)
 		return
 	}
 	if !w.ask(f, b) {
-		w.attemptFailed(f, false)
+		w.attemptFailed(f, false, false)
 		return
 	}
 	w.schedule(f)
@@ -133,7 +133,7 @@ func (w *worker) answer(f *flight, data []byte) {
 	ans.extRcode = uint8(r.Rcode >> 4) //nolint:gosec // twelve bits
 	msg, err := dnswire.StripOPT(data, r)
 	if err != nil { // a record behind OPT is broken
-		w.attemptFailed(f, false)
+		w.attemptFailed(f, false, false)
 		return
 	}
 	ans.msg = msg

@@ -85,14 +85,17 @@ func (l *listener) accept() {
 func (x *streams) add(l *listener, c net.Conn) {
 	set := x.s.settings.Load()
 	peer := addrOf(c.RemoteAddr())
-	refused := set.denyDrop && !set.allow.contains(peer.Addr())
+	local := addrOf(c.LocalAddr())
 	x.mu.Lock()
-	if refused || x.s.closing.Load() || int(x.open.Load()) >= set.cfg.TCP.MaxConnections || x.client[peer.Addr()] >= set.cfg.TCP.MaxPerClient {
+	full := int(x.open.Load()) >= set.cfg.TCP.MaxConnections || x.client[peer.Addr()] >= set.cfg.TCP.MaxPerClient
+	// The self-probe comes from the very address that it asks, and no limit holds for
+	// it (A07); who may ask at all is decided for each query.
+	if x.s.closing.Load() || full && peer.Addr() != local.Addr() {
 		x.mu.Unlock()
 		_ = c.Close() // nothing was promised
 		return
 	}
-	st := &stream{s: x.s, conn: c, peer: peer, local: addrOf(c.LocalAddr()), transport: l.transport,
+	st := &stream{s: x.s, conn: c, peer: peer, local: local, transport: l.transport,
 		book: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
 	st.room.L = &st.mu
 	x.next++

@@ -283,7 +283,7 @@ func (w *worker) socketError(sock *socket, err error) {
 			lost := a.lost()
 			w.closeAttempt(a)
 			if f != nil {
-				w.attemptFailed(f, lost)
+				w.attemptFailed(f, lost, false)
 			}
 			break // the map has changed
 		}
@@ -291,10 +291,11 @@ func (w *worker) socketError(sock *socket, err error) {
 }
 
 // attemptFailed goes on with a flight one of whose attempts has just ended without a
-// usable answer.
-func (w *worker) attemptFailed(f *flight, lost bool) {
+// usable answer. again allows the same backend: a kept connection may be closed at any
+// time, which says nothing (RFC 7766 §6.2.4).
+func (w *worker) attemptFailed(f *flight, lost, again bool) {
 	f.verdict = failNetwork
-	if !w.retry(f, !lost, false) && len(f.open) == 0 {
+	if !w.retry(f, !lost, again) && len(f.open) == 0 {
 		w.fail(f)
 		return
 	}

@@ -272,7 +272,7 @@ func (w *worker) tcpEnded(a *attempt, msg []byte, err error) {
 	if err != nil {
 		b.Fail(pool.Closed)
 		if f != nil {
-			w.attemptFailed(f, lost)
+			w.attemptFailed(f, lost, true)
 		}
 		return
 	}
@@ -282,7 +282,7 @@ func (w *worker) tcpEnded(a *attempt, msg []byte, err error) {
 		w.t.book.Upstream.Wrong++
 		b.Fail(pool.BadReply)
 		if f != nil {
-			w.attemptFailed(f, lost)
+			w.attemptFailed(f, lost, true)
 		}
 		return
 	}
