@@ -212,7 +212,7 @@ func TestR05ClientTable(t *testing.T) {
 
 func TestR06TwoMessageAuthenticators(t *testing.T) {
 	backend := newServer(t, accept)
-	f := newFront(t, setup{backends: []*server{backend}})
+	f := newFront(t, setup{backends: []*server{backend}, config: func(c *Config) { c.Clients[0].MessageAuthenticator = "accept" }})
 	nas := newNAS(t, f.authAddr())
 	ma := avp(radwire.AttrMessageAuthenticator, strings.Repeat("m", 16))
 	nas.send(signed(radwire.AccessRequest, 1, nasSecret, ma))

@@ -75,7 +75,9 @@ func (w *worker) verifyReply(e *entry, a *attempt, p []byte) ReplyReason {
 	case off == 0 && e.code == radwire.AccessRequest && a.up.mustSign():
 		return ReplyUnsigned
 	case off != 0 && e.code == radwire.AccessRequest && !w.rix.Has(radwire.AttrEAPMessage):
-		a.up.signs = true
+		w.service.learnt.set(a.up.signs)
+	case off == 0 && e.code == radwire.AccessRequest:
+		a.up.unsigned++
 	}
 	return NumReplyReasons
 }
@@ -122,7 +124,7 @@ func (up *upstream) mustSign() bool {
 	case postureRequire:
 		return true
 	case postureAuto:
-		return up.signs
+		return up.signs.Load()
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package radiusfront
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
@@ -43,7 +44,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	}
 	secret, signed, reason := w.verify(cl, code, p)
 	if reason == NumReasons {
-		reason = w.admit(l, cl, old, signed, p)
+		reason = w.admit(l, cl, pkt.Peer.Addr(), old, signed, p)
 	}
 	if reason != NumReasons {
 		w.book.drops[k][reason]++
@@ -100,15 +101,14 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 
 // admit decides whether a request that verified, or had nothing to verify, is
 // taken on. It returns NumReasons, or the reason against it.
-func (w *worker) admit(l *listener, cl *client, old *entry, signed bool, p []byte) Reason {
+func (w *worker) admit(l *listener, cl *client, from netip.Addr, old *entry, signed bool, p []byte) Reason {
 	k := l.kind
 	if old != nil && old.signed && !signed {
 		return ReasonReplay // RFC 5080 section 2.2.2
 	}
-	if k == KindAuth && !signed {
-		cl.unsigned.Add(1)
-		if cl.posture == postureRequire {
-			return ReasonUnsigned
+	if k == KindAuth {
+		if reason := w.judge(cl, from, signed); reason != NumReasons {
+			return reason
 		}
 	}
 	if w.ix.ProxyStates > 0 && w.ours(p) {

@@ -31,6 +31,7 @@ type Service struct {
 	remembered    atomic.Int64
 	maxRemembered int64
 	affinity      *affinity
+	learnt        *learnt
 
 	mu        sync.Mutex // reload, start and close, and what they change
 	options   Options
@@ -73,6 +74,7 @@ func New(o Options) (*Service, error) {
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
 		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(),
 	}
+	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger)
 	mark := radwire.NewProbeSecret() // any random bytes will do
 	copy(s.stateMark[:], mark[:])
 	if _, err := listenAddrs(&o.Config); err != nil {
@@ -136,6 +138,7 @@ func (s *Service) Start() error {
 	if s.state != created {
 		return errors.New("starting a radius service: it was started before")
 	}
+	s.learnt.load()
 	if err := s.open(); err != nil {
 		s.closeGroups()
 		s.state = closed
@@ -150,8 +153,9 @@ func (s *Service) Start() error {
 			}
 		})
 	}
-	s.running.Add(1)
+	s.running.Add(2)
 	go s.janitor()
+	go s.learnt.keep(s.stop, s.running.Done)
 	return nil
 }
 

@@ -106,7 +106,10 @@ type UpstreamStats struct {
 	Ports               int // open source ports
 	InUse               int // identifiers with a request
 	Resting             int // identifiers that rest
-	Replies             [NumReplyReasons]uint64
+	// Unsigned counts replies to Access-Requests without Message-Authenticator
+	// that were used: those that `require` would drop (R13).
+	Unsigned uint64
+	Replies  [NumReplyReasons]uint64
 }
 
 // Sum is the number of all answers of a kind.
@@ -203,6 +206,7 @@ func (up *upstream) addTo(m map[[3]string]*UpstreamStats) {
 	u.Ports += len(up.ports)
 	u.InUse += up.inUse
 	u.Resting += up.rest.n
+	u.Unsigned += up.unsigned
 	for r, n := range up.replies {
 		u.Replies[r] += n
 	}

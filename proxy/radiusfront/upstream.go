@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"sereno/proxy/pool"
@@ -26,20 +27,21 @@ const (
 // upstream is one backend in one role as one worker sees it: its secret and
 // the source ports and identifiers that belong to it alone (R22).
 type upstream struct {
-	pool    string
-	backend *pool.Backend
-	kind    Kind
-	secret  *radwire.Secret
-	posture posture
-	ports   []*port
-	turn    int // the port that was used last
-	rest    restQueue
-	inUse   int  // identifiers with a request
-	replied bool // a valid reply came since the last report to health
-	signs   bool // a reply with a valid Message-Authenticator has been seen (R13)
-	gone    bool // not in the configuration any more: closed when nothing is in use
-	replies [NumReplyReasons]uint64
-	failing int64 // worker time of the last failed attempt to open a port
+	pool     string
+	backend  *pool.Backend
+	kind     Kind
+	secret   *radwire.Secret
+	posture  posture
+	ports    []*port
+	turn     int // the port that was used last
+	rest     restQueue
+	inUse    int          // identifiers with a request
+	replied  bool         // a valid reply came since the last report to health
+	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
+	unsigned uint64       // replies to Access-Requests that were used without one
+	gone     bool         // not in the configuration any more: closed when nothing is in use
+	replies  [NumReplyReasons]uint64
+	failing  int64 // worker time of the last failed attempt to open a port
 }
 
 // port is one source port.
@@ -127,7 +129,8 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	if peer == nil {
 		return nil
 	}
-	up := &upstream{pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture}
+	up := &upstream{pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture,
+		signs: w.service.learnt.backend(backendKey{t.name, b.Name(), k.String()})}
 	w.upstreams[b] = up
 	return up
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,29 +36,31 @@ type worker struct {
 	packets atomic.Uint64
 	counted uint64 // packets not yet in the atomic
 
-	mu         sync.Mutex
-	now        int64 // ns since started, read once for each batch
-	view       *view
-	table      table
-	wheel      wheel
-	buffers    buffers
-	upstreams  map[*pool.Backend]*upstream
-	generation uint64
-	closing    bool
-	book       book
-	rng        *rand.ChaCha8
-	probe      *radwire.Secret
-	sequence   uint64
-	stateMark  [proxyStateMark]byte
-	ix, rix    radwire.Index // of the request and of the reply at hand
-	rewrite    radwire.RequestRewrite
-	rewriteRep radwire.ReplyRewrite
-	freeEntry  *entry
-	freeFlight *flight
-	dueFn      func(*entry)
-	unknown    logLimit
-	portErrors logLimit
-	lastSweep  int64
+	mu           sync.Mutex
+	now          int64 // ns since started, read once for each batch
+	view         *view
+	table        table
+	wheel        wheel
+	buffers      buffers
+	upstreams    map[*pool.Backend]*upstream
+	generation   uint64
+	closing      bool
+	book         book
+	rng          *rand.ChaCha8
+	probe        *radwire.Secret
+	sequence     uint64
+	stateMark    [proxyStateMark]byte
+	ix, rix      radwire.Index // of the request and of the reply at hand
+	rewrite      radwire.RequestRewrite
+	rewriteRep   radwire.ReplyRewrite
+	freeEntry    *entry
+	freeFlight   *flight
+	dueFn        func(*entry)
+	sources      map[netip.Addr]*source // part of the service's learnt
+	sourcesEpoch uint64
+	unknown      logLimit
+	portErrors   logLimit
+	lastSweep    int64
 
 	reports []report    // for health, told after mu is released
 	replied []*upstream // likewise
@@ -82,7 +85,7 @@ func newWorker(s *Service, v *view) *worker {
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
 	w := &worker{
 		service: s, logger: s.logger, clock: s.now, started: s.now(), view: v,
-		upstreams: map[*pool.Backend]*upstream{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
+		upstreams: map[*pool.Backend]*upstream{}, sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
 		generation: v.generation(),
 	}
 	w.table = newTable(w.rng.Uint64())
