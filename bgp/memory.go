@@ -137,16 +137,19 @@ func (m *memory) encode(now time.Time, running bool) ([]byte, error) {
 }
 
 // saveMemory writes b so that a crash leaves either the old or the new file.
-func saveMemory(dir string, b []byte) error {
+func saveMemory(dir string, b []byte) error { return saveFile(dir, memoryFile, b) }
+
+// saveFile writes a file of dir whole or not at all; with dir "" it does nothing.
+func saveFile(dir, name string, b []byte) error {
 	if dir == "" {
 		return nil
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("saving flap memory: %w", err)
+		return fmt.Errorf("saving %s: %w", name, err)
 	}
-	f, err := os.CreateTemp(dir, "."+memoryFile+"-*")
+	f, err := os.CreateTemp(dir, "."+name+"-*")
 	if err != nil {
-		return fmt.Errorf("saving flap memory: %w", err)
+		return fmt.Errorf("saving %s: %w", name, err)
 	}
 	_, err = f.Write(b)
 	if err == nil {
@@ -156,18 +159,18 @@ func saveMemory(dir string, b []byte) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, memoryFile))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	if err != nil {
-		return fmt.Errorf("saving flap memory: %w", errors.Join(err, os.Remove(f.Name())))
+		return fmt.Errorf("saving %s: %w", name, errors.Join(err, os.Remove(f.Name())))
 	}
 	d, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("saving flap memory: %w", err)
+		return fmt.Errorf("saving %s: %w", name, err)
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil {
-		return fmt.Errorf("saving flap memory: %w", err)
+		return fmt.Errorf("saving %s: %w", name, err)
 	}
 	return nil
 }

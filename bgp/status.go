@@ -58,12 +58,11 @@ type Alarm struct {
 
 // The names of alarms.
 const (
-	AlarmNeighborDown    = "neighbor-down"     // not established for 30 s
-	AlarmHoldTimeZero    = "hold-time-zero"    // the neighbor proposes a hold time of 0
-	AlarmSpeakerFailing  = "speaker-failing"   // three deaths of a speaker within a minute
-	AlarmTooManyRoutes   = "too-many-routes"   // more than max_received
-	AlarmRouteDrift      = "route-drift"       // sent and desired routes differed in the last minute
-	AlarmStateUnwritable = "state-unwritable"  // the flap memory cannot be kept
-	AlarmNoOtherSite     = "no-other-site"     // hand-over: down, and nobody else announces the prefix
-	AlarmAddressMissing  = "address-not-added" // assign could not be done
+	AlarmNeighborDown    = "neighbor-down"    // not established for 30 s
+	AlarmHoldTimeZero    = "hold-time-zero"   // the neighbor proposes a hold time of 0
+	AlarmSpeakerFailing  = "speaker-failing"  // three deaths of a speaker within a minute
+	AlarmTooManyRoutes   = "too-many-routes"  // more than max_received
+	AlarmRouteDrift      = "route-drift"      // sent and desired routes differed in the last minute
+	AlarmStateUnwritable = "state-unwritable" // the flap memory cannot be kept
+	AlarmNoOtherSite     = "no-other-site"    // hand-over: down, and nobody else announces the prefix
 )

@@ -309,6 +309,11 @@ func (c *AnycastConfig) Warnings(report func(key, message string)) {
 	if !c.NoExport && len(c.Communities) == 0 {
 		report("no_export", "without NO_EXPORT or a community of yours the route may leave your network")
 	}
+	for i, p := range c.Prefixes {
+		if c.Assign != "" && p.IsValid() && !p.IsSingleIP() {
+			report(fmt.Sprintf("prefixes[%d]", i), fmt.Sprintf("%s is not a single address, so nothing of it is put on %s", p, c.Assign))
+		}
+	}
 	if c.WhenDown == "demote" && c.Demote.MED == c.MED && c.Demote.Prepend == 0 && c.Demote.LocalPref == c.LocalPref && len(c.Demote.Communities) == 0 {
 		report("demote", "changes nothing: no other site would take over")
 	}
