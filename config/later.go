@@ -23,8 +23,6 @@ var notYet = []missing{
 	{key: "radius[].coa", feature: "radius coa"},
 	{key: "radius[].coa_source", feature: "radius coa"},
 	{key: "radius[].clients[].coa_port", feature: "radius coa"},
-	{key: "radius[].clients[].message_authenticator", values: []string{"require"}, feature: "radius message_authenticator auto and require"},
-	{key: "pools[].backends[].message_authenticator", values: []string{"require"}, feature: "radius message_authenticator auto and require"},
 	{key: "radius[].accounting.spool", feature: "radius spool"},
 	{key: "radius[].accounting.spool_max", feature: "radius spool"},
 	{key: "radius[].accounting.ack", feature: "radius spool"},
