@@ -173,8 +173,7 @@ func (w *worker) duplicate(e *entry, c *udp.Conn) {
 		return
 	}
 	if w.now-a.last >= resendInterval {
-		a.resent, a.last = true, w.now
-		w.transmit(f, a)
+		w.repeat(f, a)
 	}
 }
 

@@ -63,6 +63,7 @@ type book struct {
 	latency  [NumKinds]Histogram
 	replies  [NumReplyReasons]uint64
 	moved    uint64
+	repeated uint64
 }
 
 // Stats is one consistent picture of a service: for each kind, Requests =
@@ -80,6 +81,8 @@ type Stats struct {
 	Replies [NumReplyReasons]uint64
 	// Moved counts second and further attempts.
 	Moved uint64
+	// Repeated counts copies of the same bytes sent to the same backend again.
+	Repeated uint64
 	// Remembered is how many answers are kept for duplicates.
 	Remembered int64
 	Clients    []ClientStats
@@ -156,6 +159,7 @@ func (b *book) addTo(s *Stats) {
 		s.Replies[r] += n
 	}
 	s.Moved += b.moved
+	s.Repeated += b.repeated
 }
 
 // Stats takes the mutex of every worker at once, so that what it gives is of

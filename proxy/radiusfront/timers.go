@@ -15,6 +15,10 @@ const (
 	// sweepInterval is how often a worker looks for backends that left the
 	// configuration.
 	sweepInterval = int64(time.Second)
+	// moveBurst is how many requests one worker moves away from a fallen backend
+	// in one tick. All at once they would overrun the socket buffer of the one that
+	// is left: a FreeRADIUS at the system's default holds some 250 packets.
+	moveBurst = 50
 )
 
 // janitor wakes the workers for what only time brings about. It knows nothing
@@ -45,7 +49,7 @@ func (s *Service) janitor() {
 
 // tick does what is due: called with mu held, on the group's goroutine.
 func (w *worker) tick() {
-	if g := w.view.generation(); g != w.generation {
+	if g := w.view.generation(); g != w.generation || w.leaving {
 		w.generation = g
 		w.leaveFallen()
 	}
@@ -57,14 +61,10 @@ func (w *worker) tick() {
 }
 
 // schedule sets an entry's timer to what comes next for its request: the end
-// of the current attempt's patience, or of the request's.
+// of the current attempt's patience, its next repetition, or the request's end.
 func (w *worker) schedule(f *flight) {
 	a := &f.attempts[f.n-1]
-	due := a.sent + f.target.limits[f.entry.kind].attemptTimeout
-	if a.silent || due > f.deadline {
-		due = f.deadline
-	}
-	w.wheel.move(f.entry, due)
+	w.wheel.move(f.entry, min(a.last+f.target.limits[f.entry.kind].attemptTimeout, f.deadline))
 }
 
 // due is called for an entry whose time has come.
@@ -75,8 +75,8 @@ func (w *worker) due(e *entry) {
 		return
 	}
 	a := &f.attempts[f.n-1]
-	waited := w.now - a.sent
-	if !a.silent && waited >= f.target.limits[e.kind].attemptTimeout {
+	patience := f.target.limits[e.kind].attemptTimeout
+	if !a.silent && w.now-a.sent >= patience {
 		a.silent = true
 		a.up.backend.Fail(pool.Timeout)
 		w.reports = append(w.reports, report{backend: a.up.backend.Health()})
@@ -84,35 +84,61 @@ func (w *worker) due(e *entry) {
 	switch {
 	case w.now >= f.deadline:
 		w.fail(e, ReasonTimeout)
+		return
 	case a.silent && w.moveOn(f, anyBackend, charged):
-	case a.silent && f.n < f.target.limits[e.kind].attempts && !f.pinned:
+		return
+	case a.silent && f.n < f.target.limits[e.kind].attempts && !f.pinned && w.now-a.last < patience:
 		// The budget or max_in_flight stood in the way: both recover.
 		w.wheel.move(e, min(w.now+budgetDelay, f.deadline))
-	default:
-		w.schedule(f)
+		return
+	case a.silent && w.now-a.last >= patience:
+		w.repeat(f, a)
 	}
+	w.schedule(f)
 }
 
-// leaveFallen moves every request away whose backend became suspect or down
-// while it waited, if another is up.
+// repeat sends the same bytes to the same backend again when there is no other
+// to go to: the packet may have been lost on the way or in a full socket buffer,
+// and a backend that has it already knows it for a duplicate (RFC 5080 section
+// 2.2.2, R21).
+func (w *worker) repeat(f *flight, a *attempt) {
+	a.resent, a.last = true, w.now
+	w.book.repeated++
+	w.transmit(f, a)
+}
+
+// leaveFallen moves requests away whose backend became suspect or down while
+// they waited, if another is up: at most moveBurst in a tick.
 func (w *worker) leaveFallen() {
+	w.leaving = false
+	left := moveBurst
 	for _, up := range w.upstreams {
 		if s := up.backend.Health().State(); up.inUse > 0 && (s == health.Suspect || s == health.Down) {
-			w.leave(up, upBackend)
+			left = w.leave(up, upBackend, left)
 		}
 	}
 }
 
-// leave moves every request on whose current backend is up.
-func (w *worker) leave(up *upstream, to whom) {
+// leave moves requests on whose current backend is up, at most as many as are
+// left in this tick; it returns what is left then. What remains is moved in the
+// next ticks.
+func (w *worker) leave(up *upstream, to whom, left int) int {
 	for _, p := range up.ports {
 		for id := range p.slots {
 			s := p.slots[id]
-			if s.f != nil && s.i == s.f.n-1 {
-				w.moveOn(s.f, to, free)
+			if s.f == nil || s.i != s.f.n-1 {
+				continue
+			}
+			if left == 0 {
+				w.leaving = true
+				return 0
+			}
+			if w.moveOn(s.f, to, free) {
+				left--
 			}
 		}
 	}
+	return left
 }
 
 // sweep closes the sockets of backends that left the configuration once

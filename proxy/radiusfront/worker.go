@@ -44,6 +44,7 @@ type worker struct {
 	buffers      buffers
 	upstreams    map[*pool.Backend]*upstream
 	generation   uint64
+	leaving      bool // requests of a fallen backend wait for their turn to move
 	closing      bool
 	book         book
 	rng          *rand.ChaCha8
@@ -160,7 +161,7 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	w.begin()
 	p.up.backend.Fail(pool.Unreachable)
 	w.reports = append(w.reports, report{backend: p.up.backend.Health(), err: err})
-	w.leave(p.up, anyBackend)
+	w.leave(p.up, anyBackend, moveBurst)
 	w.end()
 }
 
