@@ -2,7 +2,12 @@
 
 package dnsfront
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+
+	"sereno/proxy/udp"
+)
 
 func TestD37CacheHitAllocatesNothing(t *testing.T) {
 	c := testCache(t, cacheLimits{entries: 1000})
@@ -14,6 +19,27 @@ func TestD37CacheHitAllocatesNothing(t *testing.T) {
 		if !c.get(key, c.hash(key), 16, buf, 512, true, 30, &h) {
 			t.Fatal("miss")
 		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
+	f := newFront(t, setup{workers: 1})
+	q := withOPT(asking("www.example.com.", 1), 1232, true)
+	f.ask(q)
+	m, out := packed(t, q), make([]byte, 4096)
+	var x turn
+	peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
+	book := &f.async[0]
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	if n := testing.AllocsPerRun(1000, func() {
+		x.begin(f.Service, book)
+		if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+			t.Fatal(r)
+		}
+		x.latencies(f.Service)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -62,6 +62,8 @@ type flight struct {
 	wrong       int        // replies that did not fit
 	tcp         bool       // ask over TCP from now on
 	verdict     failure    // why it would fail now
+	second      bool       // a backend has answered with a failure, and another was asked
+	saved       []byte     // that answer, in case that no better one comes
 	ended       bool
 
 	// Timer wheel.

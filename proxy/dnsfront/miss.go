@@ -103,7 +103,10 @@ func (w *worker) newFlight(key []byte, hash uint64) *flight {
 }
 
 func (w *worker) freeFlight(f *flight) {
-	*f = flight{owner: w, open: f.open[:0]}
+	*f = flight{owner: w, open: f.open[:0], saved: f.saved[:0]}
+	if cap(f.saved) > 4096 {
+		f.saved = nil
+	}
 	if len(w.fresh) < 4096 {
 		w.fresh = append(w.fresh, f)
 	}
@@ -246,8 +249,18 @@ func (w *worker) staleToAll(f *flight) {
 	}
 }
 
-// fail ends a flight that got no answer: stale for those who wait, or SERVFAIL.
+// fail ends a flight that no further backend can be asked for.
 func (w *worker) fail(f *flight) {
+	if len(f.saved) > 0 && dnswire.ParseReply(f.saved, &w.reply) == nil {
+		w.final(f, f.saved)
+		return
+	}
+	w.giveUp(f)
+}
+
+// giveUp ends a flight without a backend's answer: stale for those who wait, or SERVFAIL.
+// For a while the name is answered stale at once.
+func (w *worker) giveUp(f *flight) {
 	waiters := w.end(f)
 	stale := w.t.set.stale && f.cacheable()
 	if stale {

@@ -35,7 +35,6 @@ func (w *worker) receive(sock *socket, data []byte) {
 	b.Health().Replied()
 	b.Observe(took)
 	f := a.f
-	lost := a.lost()
 	w.closeAttempt(a)
 	w.t.book.Upstream.Replies++
 	if f == nil {
@@ -46,7 +45,7 @@ func (w *worker) receive(sock *socket, data []byte) {
 		w.truncated(f, b)
 		return
 	}
-	w.got(f, b, data, lost)
+	w.got(f, b, data)
 }
 
 // wrongReply counts a reply that does not fit, and finds out whose question it is
@@ -119,8 +118,50 @@ func (w *worker) truncated(f *flight, b *pool.Backend) {
 	w.schedule(f)
 }
 
-// got handles a whole reply to a flight's question, parsed in w.reply.
-func (w *worker) got(f *flight, _ *pool.Backend, data []byte, _ bool) {
+// got handles a whole reply to a flight's question, parsed in w.reply. A failure is not
+// taken from one backend alone: one other is asked (D24).
+func (w *worker) got(f *flight, b *pool.Backend, data []byte) {
+	why, failed := failureOf(w.reply.Rcode)
+	if !failed {
+		w.answer(f, data)
+		return
+	}
+	b.Fail(why)
+	if f.flags()&keyRD != 0 { // RD=0 asks for what a resolver may well refuse
+		b.Penalize(w.s.nowFunc())
+	}
+	if !f.second {
+		f.second = true
+		f.saved = append(f.saved[:0], data...)
+		if len(f.open) > 0 || w.retry(f, true, false) {
+			w.t.book.Upstream.FailureRcode++
+			w.schedule(f)
+			return
+		}
+	}
+	w.final(f, data)
+}
+
+// failureOf tells whether an rcode says something about the backend, not about the name.
+func failureOf(rcode int) (pool.Failure, bool) {
+	switch rcode {
+	case dnswire.ServFail:
+		return pool.Servfail, true
+	case dnswire.Refused:
+		return pool.Refused, true
+	case dnswire.NotImp, dnswire.FormErr:
+		return pool.BadRcode, true
+	}
+	return 0, false
+}
+
+// final ends a flight with a failure of the backends', parsed in w.reply; but an expired
+// answer goes before a SERVFAIL or REFUSED (D35).
+func (w *worker) final(f *flight, data []byte) {
+	if r := w.reply.Rcode; (r == dnswire.ServFail || r == dnswire.Refused) && w.t.set.stale && f.cacheable() && w.hasStale(f) {
+		w.giveUp(f)
+		return
+	}
 	w.answer(f, data)
 }
 

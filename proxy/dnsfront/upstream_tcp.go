@@ -293,5 +293,5 @@ func (w *worker) tcpEnded(a *attempt, msg []byte, err error) {
 		w.t.book.Upstream.Late++
 		return
 	}
-	w.got(f, b, msg, lost)
+	w.got(f, b, msg)
 }
