@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -86,6 +87,7 @@ type Controller struct {
 	lastStep  time.Duration // uptime of the last step, the proof of life
 	stepped   bool
 	stored    time.Duration // uptime of the last store
+	closed    bool          // nothing is announced any more
 	changed   chan struct{} // closed and renewed at each event: Stop waits on it
 	requalify context.CancelFunc
 	traffic   map[string]*meter
@@ -179,7 +181,9 @@ func (c *Controller) decide(now time.Time) {
 	if len(events) > 0 || c.routes == nil {
 		c.routes = c.engine.desired()
 	}
-	c.announcer.Announce(c.routes)
+	if !c.closed {
+		c.announcer.Announce(c.routes)
+	}
 	if len(events) == 0 {
 		return
 	}
@@ -277,8 +281,8 @@ func (c *Controller) SetServices(list []Service) {
 	c.poke()
 }
 
-func (c *Controller) seeOtherSite(prefix string) {
-	c.step(func(now time.Time) { c.engine.see(prefix, now) })
+func (c *Controller) seeOtherSite(prefixes []netip.Prefix) {
+	c.step(func(now time.Time) { c.engine.see(prefixes, now) })
 }
 
 // Drain begins to take an anycast entry out of the routing: demoted for half
@@ -386,6 +390,13 @@ func (c *Controller) Close() error {
 		}
 		c.engine.hurry()
 	})
+	c.mu.Lock()
+	again := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if again {
+		return errors.New("closing bgp: closed already")
+	}
 	c.cancel()
 	err := c.announcer.Close()
 	c.done.Wait()

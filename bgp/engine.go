@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -47,7 +48,7 @@ type entryState struct {
 	quiet        bool
 	paused       map[string]bool // services that must prove themselves after a pause
 	handedOver   bool
-	otherSeen    map[string]time.Time // prefix → last sighting of another site's route
+	otherSeen    map[netip.Prefix]time.Time // last sighting of another site's route
 }
 
 func newEngine(s Settings, m *memory, now time.Time) *engine {
@@ -70,7 +71,7 @@ func (e *engine) configure(s Settings, now time.Time) {
 		}
 		e.entries[c.Name] = &entryState{config: c, was: Withdrawn, since: now,
 			settled:   !e.memory.firstStart(c.Name, now),
-			otherSeen: map[string]time.Time{}}
+			otherSeen: map[netip.Prefix]time.Time{}}
 	}
 	for name := range e.entries {
 		if !keep[name] {
@@ -120,13 +121,13 @@ func (e *engine) prove(service string) {
 	}
 }
 
-// see notes that another site's route to a prefix, not marked as demoted, is
-// seen in what a neighbor sends us.
-func (e *engine) see(prefix string, at time.Time) {
+// see notes that other sites' routes to these prefixes, not marked as demoted,
+// are seen in what a neighbor sends us. Prefixes that are not ours are ignored.
+func (e *engine) see(prefixes []netip.Prefix, at time.Time) {
 	for _, x := range e.entries {
 		for _, p := range x.config.Prefixes {
-			if p.String() == prefix && at.After(x.otherSeen[prefix]) {
-				x.otherSeen[prefix] = at
+			if slices.Contains(prefixes, p) {
+				x.otherSeen[p] = at
 			}
 		}
 	}
@@ -184,7 +185,7 @@ func (e *engine) input(x *entryState, now time.Time) Entry {
 	in.DrainSince, in.DrainReason = e.drainOf(x)
 	in.OtherSite = len(x.config.Prefixes) > 0
 	for _, p := range x.config.Prefixes {
-		seen, ok := x.otherSeen[p.String()]
+		seen, ok := x.otherSeen[p]
 		in.OtherSite = in.OtherSite && ok && now.Sub(seen) < e.lease
 	}
 	return in

@@ -62,9 +62,7 @@ func (l *life) do(what string, now time.Time) {
 	case "stop":
 		l.e.stopping = now
 	case "see":
-		for _, p := range l.e.entries["dns-vip"].config.Prefixes {
-			l.e.see(p.String(), now)
-		}
+		l.e.see(l.e.entries["dns-vip"].config.Prefixes, now)
 	default:
 		l.t.Fatalf("unknown step %q", what)
 	}

@@ -158,9 +158,7 @@ func (p *process) live() (words string, wanted bool) {
 	if err := f.send(); err != nil {
 		return p.ended(c, err.Error()), false
 	}
-	p.mu.Lock()
-	lease := p.session.Lease
-	p.mu.Unlock()
+	lease := p.lease()
 	beat := time.NewTicker(Beat(lease))
 	defer beat.Stop()
 	silent, heard := 0, time.Now()
@@ -192,8 +190,18 @@ func (p *process) live() (words string, wanted bool) {
 			if err := f.send(); err != nil {
 				return p.ended(c, err.Error()), false
 			}
+			if l := p.lease(); l != lease { // by a reload
+				lease, silent = l, 0
+				beat.Reset(Beat(l))
+			}
 		}
 	}
+}
+
+func (p *process) lease() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.session.Lease
 }
 
 // ended prefers the dying child's own words to ours.
@@ -311,10 +319,8 @@ func (p *process) take(r Report, margin time.Duration, now time.Time) {
 	}
 	p.margin[0] = max(0, min(p.margin[0], margin, r.Margin))
 	p.mu.Unlock()
-	if p.o.OnOtherSite != nil {
-		for _, prefix := range r.OtherSites {
-			p.o.OnOtherSite(prefix.String())
-		}
+	if p.o.OnOtherSite != nil && len(r.OtherSites) > 0 {
+		p.o.OnOtherSite(r.OtherSites)
 	}
 }
 

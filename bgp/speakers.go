@@ -3,6 +3,7 @@ package bgp
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -27,9 +28,10 @@ type SpeakersOptions struct {
 	Command Command
 	Log     *zap.Logger
 	Uptime  func() time.Duration // nil: CLOCK_BOOTTIME, which the children compare with
-	// OnOtherSite is told that a prefix of ours is seen from another site that
-	// has not demoted it. It is called from a neighbor's goroutine.
-	OnOtherSite func(prefix string)
+	// OnOtherSite is told which prefixes are seen from another site that has not
+	// demoted them, again and again while they are. It is called from a
+	// neighbor's goroutine and must not keep the slice.
+	OnOtherSite func(prefixes []netip.Prefix)
 
 	launch launcher // nil: Command
 }

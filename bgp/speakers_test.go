@@ -16,7 +16,7 @@ type fleet struct {
 	stop  chan struct{}
 }
 
-func startFleet(t *testing.T, s Settings, other func(string)) *fleet {
+func startFleet(t *testing.T, s Settings, other func([]netip.Prefix)) *fleet {
 	t.Helper()
 	start := time.Now()
 	f := &fleet{fakes: &fakeSpeakers{t: t}, stop: make(chan struct{})}
@@ -264,7 +264,7 @@ func TestA20ReloadKeepsUnchangedSessions(t *testing.T) {
 func TestA21SightingsReachTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan string, 1000)
-		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), func(p string) { seen <- p })
+		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), func(p []netip.Prefix) { seen <- p[0].String() })
 		f.fakes.get0(t).set(func(r *Report) { r.OtherSites = []netip.Prefix{netip.MustParsePrefix("192.0.2.53/32")} })
 		f.confirm(goodRoutes(), time.Second)
 		if p := <-seen; p != "192.0.2.53/32" {

@@ -334,17 +334,21 @@ func ValidateTogether(c *Config, anycast []AnycastConfig, report func(key, messa
 	}
 }
 
-// WarningsTogether reports prefixes of a family that no neighbor carries.
-// Keys are paths from the root.
+// WarningsTogether reports prefixes of a family that no neighbor carries, and
+// hand-over that cannot see the other sites. Keys are paths from the root.
 func WarningsTogether(c *Config, anycast []AnycastConfig, report func(key, message string)) {
 	if len(c.Neighbors) == 0 {
 		return
 	}
-	carried := map[Family]bool{}
+	carried, external := map[Family]bool{}, false
 	for i := range c.Neighbors {
 		carried[c.Neighbors[i].EffectiveFamily()] = true
+		external = external || c.Neighbors[i].ASN != c.ASN
 	}
 	for i := range anycast {
+		if external && anycast[i].WhenDown == "hand-over" && anycast[i].NoExport {
+			report(fmt.Sprintf("anycast[%d].no_export", i), "with hand-over, routers of another AS do not show us the other sites' routes, because of NO_EXPORT: set no_export: false and a community of yours that keeps the route in")
+		}
 		for j, p := range anycast[i].Prefixes {
 			if f := FamilyOf(p.Addr()); p.IsValid() && !carried[f] {
 				report(fmt.Sprintf("anycast[%d].prefixes[%d]", i, j), fmt.Sprintf("no neighbor carries %s: %s is announced to nobody", f, p))

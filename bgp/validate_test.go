@@ -143,6 +143,10 @@ func TestA17Warnings(t *testing.T) {
 	if len(got) != 1 || got[0].key != "anycast[0].prefixes[1]" {
 		t.Errorf("IPv6 without a neighbor that carries it: %v", got)
 	}
+	s.Anycast[0].WhenDown = "hand-over"
+	if got := collect(func(r func(k, m string)) { WarningsTogether(&s.BGP, s.Anycast, r) }); len(got) != 2 || got[0].key != "anycast[0].no_export" {
+		t.Errorf("hand-over with NO_EXPORT: %v", got)
+	}
 	s.Anycast = append(s.Anycast, anycast(func(a *AnycastConfig) { a.Name = "other" }))
 	if got := collect(func(r func(k, m string)) { ValidateTogether(&s.BGP, s.Anycast, r) }); len(got) != 2 || got[0].key != "anycast[1].prefixes[0]" {
 		t.Errorf("one prefix in two entries: %v", got)

@@ -244,6 +244,7 @@ func TestA14StopIsSeenInOrder(t *testing.T) {
 		c := startNode(t, r.settings)
 		c.SetServices(up)
 		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		eventually(t, time.Second, "the node knows of the session", func() bool { return state(c, "core-1").State == bgp.Established })
 		start := time.Now()
 		stopped := make(chan error, 1)
 		go func() { stopped <- c.Stop(t.Context()) }()

@@ -36,8 +36,10 @@ func (l *lease) renew(length, stamp time.Duration) {
 	if l.length > 0 {
 		l.margin = max(0, min(l.margin, l.until-bgp.Beat(l.length)-bgp.Uptime()))
 	}
+	if until := stamp + length + bgp.Beat(length); until > l.until || length != l.length {
+		l.until = until // another length is a reload's, and may be shorter
+	}
 	l.length = length
-	l.until = max(l.until, stamp+length+bgp.Beat(length))
 }
 
 // takeMargin is the least time that was left at any renewal since the last call.

@@ -31,6 +31,7 @@ type link struct {
 	ipv6Routes   bool
 	export       bool // the router sends its routes to the node
 	static       string
+	others       []netip.Addr // more nodes with sessions of the same kind
 }
 
 // nextHop is for FRR, which calls a next hop on the loopback martian.
@@ -118,11 +119,14 @@ func startBIRD(t testing.TB, l link) *bird {
 		family = "ipv6"
 	}
 	fmt.Fprintf(&channel, "  %s { import all; export %s; };\n", family, export)
-	conf := fmt.Sprintf(`log "%s/log" all;
-router id 10.0.0.1;
-protocol device {}
-%s
-protocol bgp core {
+	var conf strings.Builder
+	fmt.Fprintf(&conf, "log \"%s/log\" all;\nrouter id 10.0.0.1;\nprotocol device {}\n%s\n", dir, l.static)
+	for i, node := range append([]netip.Addr{l.node}, l.others...) {
+		name := "core"
+		if i > 0 {
+			name = fmt.Sprintf("core%d", i+1)
+		}
+		fmt.Fprintf(&conf, `protocol bgp %s {
   local %s port %d as %d;
   neighbor %s as %d;
   hold time %d;
@@ -130,9 +134,10 @@ protocol bgp core {
   passive yes;
   strict bind yes;
 %s%s}
-`, dir, l.static, l.router, port, l.routerASN, l.node, l.nodeASN, l.holdTime, options.String(), channel.String())
+`, name, l.router, port, l.routerASN, node, l.nodeASN, l.holdTime, options.String(), channel.String())
+	}
 	file, socket := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "ctl")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b := &bird{at: netip.AddrPortFrom(l.router, port)}
