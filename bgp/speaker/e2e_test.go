@@ -73,6 +73,7 @@ func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
 }
 
 func TestA15SpeakerKilled(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		c := startNode(t, r.settings)
 		c.SetServices(up)
@@ -90,6 +91,7 @@ func TestA15SpeakerKilled(t *testing.T) {
 }
 
 func TestA15SpeakerFrozen(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		c := startNode(t, r.settings)
 		c.SetServices(up)
@@ -138,6 +140,7 @@ func startNodeProcess(t *testing.T, s bgp.Settings) *exec.Cmd {
 }
 
 func TestA15NodeFrozen(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		node := startNodeProcess(t, r.settings)
 		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
@@ -162,6 +165,7 @@ func TestA15NodeFrozen(t *testing.T) {
 }
 
 func TestA16ShortFreezeOfTheNodeChangesNothing(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		r.settings.BGP.Lease = 2 * time.Second
 		node := startNodeProcess(t, r.settings)
@@ -198,6 +202,7 @@ func TestA16ShortFreezeOfTheNodeChangesNothing(t *testing.T) {
 }
 
 func TestA15NodeKilled(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		node := startNodeProcess(t, r.settings)
 		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
@@ -215,6 +220,7 @@ func isDemoted(s string) bool {
 }
 
 func TestA13DemotionLeavesNoGap(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		r.settings.Anycast[0].WhenDown = "demote"
 		c := startNode(t, r.settings)
@@ -239,6 +245,7 @@ func TestA13DemotionLeavesNoGap(t *testing.T) {
 }
 
 func TestA14StopIsSeenInOrder(t *testing.T) {
+	t.Parallel()
 	withAnyRouter(t, func(t *testing.T, r leg) {
 		r.settings.Anycast[0].DrainTime = time.Second
 		c := startNode(t, r.settings)
@@ -261,6 +268,7 @@ func TestA14StopIsSeenInOrder(t *testing.T) {
 }
 
 func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
+	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		for name, change := range map[string]func(*link){
 			"plain": func(*link) {},
@@ -287,6 +295,7 @@ func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
 }
 
 func TestA17InternalSession(t *testing.T) {
+	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		l := plainLink()
 		l.routerASN = l.nodeASN
@@ -315,6 +324,7 @@ func TestA17InternalSession(t *testing.T) {
 const vip6 = "2001:db8::53/128"
 
 func TestA17IPv6RoutesOverIPv4WithTheirNextHop(t *testing.T) {
+	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		l := plainLink()
 		l.ipv6Routes = true
@@ -334,6 +344,7 @@ func TestA17IPv6RoutesOverIPv4WithTheirNextHop(t *testing.T) {
 }
 
 func TestA17IPv6Session(t *testing.T) {
+	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		for name, change := range map[string]func(*link){
 			"plain": func(*link) {},
@@ -358,6 +369,7 @@ func TestA17IPv6Session(t *testing.T) {
 }
 
 func TestA18RefusalsHaveTheirReason(t *testing.T) {
+	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		for name, tt := range map[string]struct {
 			router, node func(*link)
@@ -387,6 +399,7 @@ func TestA18RefusalsHaveTheirReason(t *testing.T) {
 }
 
 func TestA18HoldTimeZeroIsToldInWords(t *testing.T) {
+	t.Parallel()
 	if !e2e() {
 		t.Log("left out without SERENO_E2E=1: BIRD 2")
 		return
@@ -408,6 +421,7 @@ func TestA18HoldTimeZeroIsToldInWords(t *testing.T) {
 }
 
 func TestA18WhyASessionFellIsKept(t *testing.T) {
+	t.Parallel()
 	if !e2e() {
 		t.Log("left out without SERENO_E2E=1: BIRD 2")
 		return

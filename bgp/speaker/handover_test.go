@@ -36,6 +36,7 @@ func (s site) becomes(state bgp.State, reason bgp.Reason) {
 }
 
 func TestA21HandOverBetweenSites(t *testing.T) {
+	t.Parallel()
 	if !e2e() {
 		t.Log("left out without SERENO_E2E=1: BIRD 2")
 		return

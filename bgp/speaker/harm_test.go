@@ -56,6 +56,7 @@ func malign(t *testing.T) netip.AddrPort {
 }
 
 func TestA15MalformedMessageCostsOneSessionOnly(t *testing.T) {
+	t.Parallel()
 	r := startGoRouter(t, localRouter)
 	s := settings(r.address(), vip)
 	bad := neighbor("core-2", malign(t))
@@ -76,6 +77,7 @@ func TestA15MalformedMessageCostsOneSessionOnly(t *testing.T) {
 }
 
 func TestA20ReloadLeavesOtherSessionsAlone(t *testing.T) {
+	t.Parallel()
 	one, two := startGoRouter(t, localRouter), startGoRouter(t, localRouter)
 	s := settings(one.address(), vip)
 	c := startNode(t, s)
@@ -116,6 +118,7 @@ func inProcess(t *testing.T, r *goRouter) *keeper {
 }
 
 func TestA10DriftIsMendedAndTold(t *testing.T) {
+	t.Parallel()
 	r := startGoRouter(t, localRouter)
 	k := inProcess(t, r)
 	route := bgp.Route{Prefix: netip.MustParsePrefix(vip), MED: 7, Communities: []uint32{bgp.CommunityNoExport}, LargeCommunities: [][3]uint32{{64512, 1, 1}}}
@@ -189,6 +192,7 @@ func TestA10DriftIsMendedAndTold(t *testing.T) {
 }
 
 func TestA19NothingFromANeighborIsUsedOrPassedOn(t *testing.T) {
+	t.Parallel()
 	if !e2e() {
 		t.Log("left out without SERENO_E2E=1: BIRD 2 as a neighbor that sends routes")
 		return
@@ -226,5 +230,34 @@ func TestA19NothingFromANeighborIsUsedOrPassedOn(t *testing.T) {
 	defer receiver.mu.Unlock()
 	if len(receiver.routes) != 1 {
 		t.Errorf("the other neighbor has %v", receiver.routes)
+	}
+}
+
+func TestA18ListenAcceptsSessionsWithMD5AndGTSM(t *testing.T) {
+	t.Parallel()
+	if !e2e() {
+		t.Log("left out without SERENO_E2E=1: BIRD 2 that dials")
+		return
+	}
+	for name, change := range map[string]func(*link){
+		"md5":  func(l *link) { l.password = "fulmine" },
+		"gtsm": func(l *link) { l.gtsm = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := plainLink()
+			port, err := freePort(l.node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.nodePort = port
+			change(&l)
+			r := startBIRD(t, l)
+			s := linkSettings(l, r, vip)
+			s.BGP.Listen = netip.AddrPortFrom(l.node, port).String()
+			s.BGP.Neighbors[0].Port = 1 // so that only the router's own connection can be it
+			c := startNode(t, s)
+			c.SetServices(up)
+			eventually(t, 20*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+		})
 	}
 }

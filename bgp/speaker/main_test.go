@@ -35,7 +35,9 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/osrg/gobgp/v3/pkg/server.(*BgpServer).Serve"), // it never returns
+		goleak.IgnoreAnyFunction("github.com/osrg/gobgp/v3/pkg/server.(*watcher).loop"),
 		goleak.IgnoreAnyFunction("github.com/osrg/gobgp/v3/pkg/server.(*BgpServer).WatchEvent.func2"),
+		goleak.IgnoreTopFunction("github.com/eapache/channels.(*InfiniteChannel).infiniteBuffer"),
 	)
 }
 

@@ -32,6 +32,7 @@ type link struct {
 	export       bool // the router sends its routes to the node
 	static       string
 	others       []netip.Addr // more nodes with sessions of the same kind
+	nodePort     uint16       // where the router dials to; 0: it only listens
 }
 
 // nextHop is for FRR, which calls a next hop on the loopback martian.
@@ -119,6 +120,13 @@ func startBIRD(t testing.TB, l link) *bird {
 		family = "ipv6"
 	}
 	fmt.Fprintf(&channel, "  %s { import all; export %s; };\n", family, export)
+	dial := ""
+	if l.nodePort == 0 {
+		options.WriteString("  passive yes;\n")
+	} else {
+		dial = fmt.Sprintf("port %d", l.nodePort)
+		options.WriteString("  connect delay time 1; connect retry time 1;\n")
+	}
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "log \"%s/log\" all;\nrouter id 10.0.0.1;\nprotocol device {}\n%s\n", dir, l.static)
 	for i, node := range append([]netip.Addr{l.node}, l.others...) {
@@ -128,13 +136,12 @@ func startBIRD(t testing.TB, l link) *bird {
 		}
 		fmt.Fprintf(&conf, `protocol bgp %s {
   local %s port %d as %d;
-  neighbor %s as %d;
+  neighbor %s %s as %d;
   hold time %d;
   multihop 1;
-  passive yes;
   strict bind yes;
 %s%s}
-`, name, l.router, port, l.routerASN, node, l.nodeASN, l.holdTime, options.String(), channel.String())
+`, name, l.router, port, l.routerASN, node, dial, l.nodeASN, l.holdTime, options.String(), channel.String())
 	}
 	file, socket := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "ctl")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
