@@ -16,8 +16,8 @@ const maxSecrets = 2
 // clientState is what all workers share about a client, and what a reload
 // keeps. Its key is the client's prefix.
 type clientState struct {
-	name     atomic.Pointer[string]
 	inFlight atomic.Int64
+	last     atomic.Int32  // the secret that fitted last: tried first, and used where nothing tells
 	requests atomic.Uint64 // every request that came from its addresses
 	badAuth  atomic.Uint64 // authenticators and Message-Authenticators that did not verify (R10)
 	unsigned atomic.Uint64 // Access-Requests without Message-Authenticator: who would break under `require`
@@ -32,8 +32,10 @@ type client struct {
 	maxInFlight int64
 	coaPort     uint16
 	secrets     []*radwire.Secret
-	last        int // the secret that fitted last: tried first, and used where nothing tells
 }
+
+// likely is the number of the secret that the client probably uses.
+func (c *client) likely() int { return int(c.last.Load()) % len(c.secrets) }
 
 // posture is what is asked of a peer's Message-Authenticators (R13).
 type posture uint8

@@ -57,6 +57,9 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	w.sequence++
 	copy(f.state[:], w.stateMark[:])
 	binary.BigEndian.PutUint64(f.state[proxyStateMark:], w.sequence)
+	if e.kind == KindAcct {
+		w.service.sessions.account(e.dest.Peer.Addr(), t.name, p, &w.ix)
+	}
 	if strip {
 		f.userName = w.stripped(p)
 	}
@@ -135,7 +138,9 @@ func (w *worker) build(f *flight, a *attempt, p []byte, ix *radwire.Index) (int,
 	buf := a.port.conn.Next()
 	r := &w.rewrite
 	*r = radwire.RequestRewrite{Identifier: a.id, Authenticator: a.auth, From: f.secret, To: a.secret, UserName: f.userName}
-	if w.view.addState {
+	if f.entry.kind == KindCoA {
+		r.StripStates = true // NASes refuse CoA that has any (R50)
+	} else if w.view.addState {
 		r.ProxyState = f.state[:]
 	}
 	n, err := radwire.RewriteRequest(buf, p, ix, r)
@@ -164,7 +169,7 @@ func (w *worker) transmit(f *flight, a *attempt) {
 // moveOn sends the request to another backend, if attempts, time, the budget
 // and the pool allow it. The left one's reply is still welcome (R30).
 func (w *worker) moveOn(f *flight, to whom, c cost) bool {
-	if f.pinned || f.n >= f.target.limits[f.entry.kind].attempts || w.now >= f.deadline {
+	if f.pinned || f.entry.kind == KindCoA || f.n >= f.target.limits[f.entry.kind].attempts || w.now >= f.deadline {
 		return false
 	}
 	p, err := radwire.Walk(f.request, &w.rix)
@@ -233,7 +238,7 @@ func (l *logLimit) allow(now int64) (left int, ok bool) {
 // gave no socket.
 func (w *worker) logPorts(up *upstream, err error) {
 	if left, ok := w.portErrors.allow(w.now); ok {
-		w.logger.Warn("no identifier for a request", zap.String("backend", up.backend.Name()),
+		w.logger.Warn("no identifier for a request", zap.String("backend", up.name),
 			zap.Stringer("kind", up.kind), zap.Error(err), zap.Int("not_logged", left))
 	}
 }

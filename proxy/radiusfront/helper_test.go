@@ -62,7 +62,12 @@ func newServer(t testing.TB, answer func(r received) []byte) *server {
 
 func newServerWith(t testing.TB, key string, answer func(r received) []byte) *server {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	return newServerOn(t, "127.0.0.1:0", key, answer)
+}
+
+func newServerOn(t testing.TB, addr, key string, answer func(r received) []byte) *server {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +124,10 @@ func (s *server) check(raw []byte) {
 	case radwire.AccountingRequest:
 		if !radius.IsAuthenticRequest(raw, []byte(s.key)) {
 			s.t.Errorf("backend got an Accounting-Request that does not verify")
+		}
+	case radwire.CoARequest, radwire.DisconnectRequest:
+		if !radius.IsAuthenticRequest(raw, []byte(s.key)) || ix.ProxyStates > 0 {
+			s.t.Errorf("NAS got a request that does not verify, or a Proxy-State")
 		}
 	default:
 		s.t.Errorf("backend got a %v", radwire.PacketCode(p))

@@ -38,8 +38,10 @@ func (w *worker) reply(pt *port, data []byte) {
 		w.ignore(up, reason)
 		return
 	}
-	w.heard(up)
-	up.backend.Observe(time.Duration(w.now - a.sent))
+	if up.backend != nil {
+		w.heard(up)
+		up.backend.Observe(time.Duration(w.now - a.sent))
+	}
 
 	conn, dest := e.conn, e.dest
 	buf := conn.Next()
@@ -91,7 +93,7 @@ func (w *worker) buildReply(buf []byte, f *flight, a *attempt, p []byte) (int, e
 	e := f.entry
 	r := &w.rewriteRep
 	*r = radwire.ReplyRewrite{Identifier: e.id, Request: req, Index: &w.ix, Sent: a.auth, From: a.secret, To: f.secret}
-	if w.view.addState {
+	if w.view.addState && e.kind != KindCoA {
 		r.ProxyState = f.state[:]
 	}
 	return radwire.RewriteReply(buf, p, &w.rix, r)
@@ -105,7 +107,7 @@ func (w *worker) ignore(up *upstream, reason ReplyReason) {
 	switch reason {
 	case ReplyUnmatched, ReplyLate:
 	default:
-		up.backend.Fail(pool.BadReply)
+		up.fail(pool.BadReply)
 	}
 }
 

@@ -23,6 +23,10 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 		w.status(l, c, p, &pkt.Dest)
 		return
 	}
+	if k == KindCoA {
+		w.coaRequest(c, p, &pkt.Dest)
+		return
+	}
 	w.book.requests[k]++
 	if code != l.code {
 		w.book.drops[k][ReasonCode]++
@@ -57,6 +61,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	e := w.newEntry()
 	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, radwire.PacketAuthenticator(p)
 	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
+	w.learnName(pkt.Peer.Addr(), p)
 	w.forward(e, cl, secret, p)
 }
 
@@ -77,22 +82,24 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 		return nil, false, ReasonUnsigned // RFC 3579 section 3.1
 	}
 	if code == radwire.AccessRequest && off == 0 {
-		return cl.secrets[cl.last], false, NumReasons // nothing to verify; admit judges it
+		return cl.secrets[cl.likely()], false, NumReasons // nothing to verify; admit judges it
 	}
 	auth := radwire.MessageAuthOf(p)
 	reason = ReasonMessageAuthenticator
-	for range cl.secrets {
-		s := cl.secrets[cl.last]
+	likely := cl.likely()
+	for i := range cl.secrets {
+		n := (likely + i) % len(cl.secrets)
+		s := cl.secrets[n]
 		switch {
 		case code != radwire.AccessRequest && !s.VerifyRequest(p):
 			reason = ReasonAuthenticator
 		case off != 0 && !s.VerifyMessageAuthenticator(p, off, &auth):
 			reason = ReasonMessageAuthenticator
 		default:
+			if i > 0 {
+				cl.last.Store(int32(n))
+			}
 			return s, off != 0, NumReasons
-		}
-		if cl.last++; cl.last == len(cl.secrets) {
-			cl.last = 0
 		}
 	}
 	cl.badAuth.Add(1)
@@ -183,6 +190,11 @@ func (w *worker) duplicate(e *entry, c *udp.Conn) {
 func (w *worker) status(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 	if radwire.IsProbe(p, &w.ix, w.probe) {
 		w.answerStatus(l, c, p, d, w.probe)
+		return
+	}
+	if l.kind == KindCoA {
+		w.book.requests[KindCoA]++
+		w.book.drops[KindCoA][ReasonCode]++
 		return
 	}
 	w.book.requests[KindStatus]++

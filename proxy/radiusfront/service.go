@@ -32,6 +32,7 @@ type Service struct {
 	maxRemembered int64
 	affinity      *affinity
 	learnt        *learnt
+	sessions      *sessions
 
 	mu        sync.Mutex // reload, start and close, and what they change
 	options   Options
@@ -56,7 +57,7 @@ const (
 type listener struct {
 	addr  netip.AddrPort
 	kind  Kind
-	code  radwire.Code // of the requests that belong to it
+	code  radwire.Code // of the requests that belong to it; of CoA also Disconnect-Request
 	conns []*udp.Conn  // by worker
 
 	retired atomic.Bool // takes nothing new
@@ -72,7 +73,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
-		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(),
+		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(), sessions: newSessions(maxSessions),
 	}
 	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger)
 	mark := radwire.NewProbeSecret() // any random bytes will do
@@ -105,7 +106,6 @@ func (s *Service) adoptClients(o *Options) error {
 		if s.clients[prefix] == nil {
 			s.clients[prefix] = &clientState{}
 		}
-		s.clients[prefix].name.Store(&c.Name)
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func listenAddrs(c *Config) ([]*listener, error) {
 		kind  Kind
 		code  radwire.Code
 		addrs []string
-	}{{KindAuth, radwire.AccessRequest, c.Auth}, {KindAcct, radwire.AccountingRequest, c.Acct}} {
+	}{{KindAuth, radwire.AccessRequest, c.Auth}, {KindAcct, radwire.AccountingRequest, c.Acct}, {KindCoA, radwire.CoARequest, c.CoA}} {
 		for _, a := range set.addrs {
 			addr, err := netip.ParseAddrPort(a)
 			if err != nil {

@@ -85,8 +85,10 @@ type Stats struct {
 	Repeated uint64
 	// Remembered is how many answers are kept for duplicates.
 	Remembered int64
-	Clients    []ClientStats
-	Upstreams  []UpstreamStats
+	// Sessions is how many sessions accounting says are open.
+	Sessions  int
+	Clients   []ClientStats
+	Upstreams []UpstreamStats
 }
 
 // ClientStats are the figures of one client.
@@ -103,7 +105,8 @@ type ClientStats struct {
 	Unsigned uint64
 }
 
-// UpstreamStats are the figures of one backend in one role, over all workers.
+// UpstreamStats are the figures of one backend in one role, or of one NAS that
+// got CoA (Role "coa", Pool ""), over all workers.
 type UpstreamStats struct {
 	Pool, Backend, Role string
 	Ports               int // open source ports
@@ -177,11 +180,15 @@ func (s *Service) Stats() Stats {
 		for _, up := range w.upstreams {
 			up.addTo(ups)
 		}
+		for _, up := range w.nases {
+			up.addTo(ups)
+		}
 	}
 	for _, w := range s.workers {
 		w.mu.Unlock()
 	}
 	st.Remembered = s.remembered.Load()
+	st.Sessions = s.sessions.count()
 	for _, u := range ups {
 		st.Upstreams = append(st.Upstreams, *u)
 	}
@@ -201,7 +208,7 @@ func (s *Service) Stats() Stats {
 }
 
 func (up *upstream) addTo(m map[[3]string]*UpstreamStats) {
-	key := [3]string{up.pool, up.backend.Name(), up.kind.String()}
+	key := [3]string{up.pool, up.name, up.kind.String()}
 	u := m[key]
 	if u == nil {
 		u = &UpstreamStats{Pool: key[0], Backend: key[1], Role: key[2]}

@@ -104,6 +104,18 @@ func (t *table) find(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, i
 	return nil
 }
 
+// findExact finds an entry of that very authenticator. CoA has several entries
+// under one identifier: a replayed packet must meet its first even after the
+// identifier was used for others (RFC 5176 section 6.3).
+func (t *table) findExact(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte, auth *radwire.Authenticator) *entry {
+	for e := t.buckets[hash&uint64(len(t.buckets)-1)]; e != nil; e = e.chain {
+		if e.hash == hash && e.id == id && e.code == code && e.conn == c && e.dest.Peer == d.Peer && e.dest.Local == d.Local && e.auth == *auth {
+			return e
+		}
+	}
+	return nil
+}
+
 func (t *table) insert(e *entry) {
 	if t.n >= len(t.buckets) {
 		t.grow()

@@ -74,11 +74,15 @@ func (w *worker) due(e *entry) {
 		w.forget(e) // the duplicate window is over
 		return
 	}
+	if e.kind == KindCoA {
+		w.dueCoA(e)
+		return
+	}
 	a := &f.attempts[f.n-1]
 	patience := f.target.limits[e.kind].attemptTimeout
 	if !a.silent && w.now-a.sent >= patience {
 		a.silent = true
-		a.up.backend.Fail(pool.Timeout)
+		a.up.fail(pool.Timeout)
 		w.reports = append(w.reports, report{backend: a.up.backend.Health()})
 	}
 	switch {
@@ -141,8 +145,8 @@ func (w *worker) leave(up *upstream, to whom, left int) int {
 	return left
 }
 
-// sweep closes the sockets of backends that left the configuration once
-// nothing waits on them, and listeners that did.
+// sweep closes the sockets of backends that left the configuration, once
+// nothing waits on them, and of NASes that have not got CoA for a while.
 func (w *worker) sweep() {
 	for b, up := range w.upstreams {
 		up.wakeResting(w.now)
@@ -151,4 +155,5 @@ func (w *worker) sweep() {
 			delete(w.upstreams, b)
 		}
 	}
+	w.sweepNASes()
 }

@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -24,11 +25,15 @@ const (
 	firstPorts = 2
 )
 
-// upstream is one backend in one role as one worker sees it: its secret and
-// the source ports and identifiers that belong to it alone (R22).
+// upstream is one backend in one role, or one NAS that gets CoA, as one worker
+// sees it: its secret and the source ports and identifiers that belong to it
+// alone (R22).
 type upstream struct {
+	name     string
+	addr     netip.AddrPort
+	source   netip.Addr // to send from; zero: the kernel's choice
 	pool     string
-	backend  *pool.Backend
+	backend  *pool.Backend // nil: a NAS
 	kind     Kind
 	secret   *radwire.Secret
 	posture  posture
@@ -39,6 +44,7 @@ type upstream struct {
 	replied  bool         // a valid reply came since the last report to health
 	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
 	unsigned uint64       // replies to Access-Requests that were used without one
+	used     int64        // worker time of the last request to a NAS
 	gone     bool         // not in the configuration any more: closed when nothing is in use
 	replies  [NumReplyReasons]uint64
 	failing  int64 // worker time of the last failed attempt to open a port
@@ -129,7 +135,7 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	if peer == nil {
 		return nil
 	}
-	up := &upstream{pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture,
+	up := &upstream{name: b.Name(), addr: b.Addr(), source: b.Source(), pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture,
 		signs: w.service.learnt.backend(backendKey{t.name, b.Name(), k.String()})}
 	w.upstreams[b] = up
 	return up
@@ -150,10 +156,10 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 		}
 	}
 	if len(up.ports) >= maxPorts {
-		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.backend.Name())
+		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.name)
 	}
 	p := newPort(up)
-	conn, err := w.group.Dial(up.backend.Addr(), up.backend.Source(), udp.ListenConfig{Tag: p})
+	conn, err := w.group.Dial(up.addr, up.source, udp.ListenConfig{Tag: p})
 	if err != nil {
 		if len(up.ports) > 0 && up.ports[0].n > 0 {
 			return up.ports[0], up.ports[0].take(), nil
@@ -199,4 +205,18 @@ func (up *upstream) closePorts() {
 		_ = p.conn.Close() // closing a socket that is being given up: nothing to do about an error
 	}
 	up.ports = nil
+}
+
+// done gives the backend's in-flight slot back.
+func (up *upstream) done() {
+	if up.backend != nil {
+		up.backend.Done()
+	}
+}
+
+// fail counts a failure of the backend.
+func (up *upstream) fail(f pool.Failure) {
+	if up.backend != nil {
+		up.backend.Fail(f)
+	}
 }

@@ -20,6 +20,8 @@ type view struct {
 	window    int64 // duplicate_window in ns
 	addState  bool  // proxy_state
 	mayFlight int64 // MaxInFlight
+	coaPeers  map[netip.Addr][]coaPeer
+	coaSource netip.Addr // zero: the route's own
 }
 
 // target is a pool that requests go to.
@@ -65,7 +67,34 @@ func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 		}
 		v.realms.add(r.Realm, realmRoute{realm: r.Realm, target: t, strip: r.StripRealm})
 	}
+	if o.Config.CoASource != "" {
+		if v.coaSource, err = netip.ParseAddr(o.Config.CoASource); err != nil {
+			return nil, fmt.Errorf("coa_source %q is not an IP address", o.Config.CoASource)
+		}
+		v.coaSource = v.coaSource.Unmap()
+	}
+	v.findCoAPeers()
 	return v, nil
+}
+
+// findCoAPeers collects the addresses that backends send CoA from: their own.
+func (v *view) findCoAPeers() {
+	v.coaPeers = map[netip.Addr][]coaPeer{}
+	for _, t := range v.targets {
+		seen := map[string]bool{}
+		for _, p := range t.roles {
+			if p == nil {
+				continue
+			}
+			for _, b := range p.Backends() {
+				if peer := t.backends[b.Name()]; peer != nil && !seen[b.Name()] {
+					seen[b.Name()] = true
+					a := b.Addr().Addr().Unmap()
+					v.coaPeers[a] = append(v.coaPeers[a], coaPeer{target: t, secret: peer.secret})
+				}
+			}
+		}
+	}
 }
 
 // target builds a pool's target once.

@@ -43,6 +43,9 @@ type worker struct {
 	wheel        wheel
 	buffers      buffers
 	upstreams    map[*pool.Backend]*upstream
+	nases        map[netip.AddrPort]*upstream
+	retiredNASes []*upstream
+	names        map[nasName]netip.Addr // part of the service's sessions
 	generation   uint64
 	leaving      bool // requests of a fallen backend wait for their turn to move
 	closing      bool
@@ -86,7 +89,8 @@ func newWorker(s *Service, v *view) *worker {
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
 	w := &worker{
 		service: s, logger: s.logger, clock: s.now, started: s.now(), view: v,
-		upstreams: map[*pool.Backend]*upstream{}, sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
+		upstreams: map[*pool.Backend]*upstream{}, nases: map[netip.AddrPort]*upstream{}, names: map[nasName]netip.Addr{},
+		sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
 		generation: v.generation(),
 	}
 	w.table = newTable(w.rng.Uint64())
@@ -158,9 +162,13 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	if !unreachable(err) {
 		return
 	}
+	b := p.up.backend
+	if b == nil {
+		return // a NAS: it may come back before its request is given up
+	}
 	w.begin()
-	p.up.backend.Fail(pool.Unreachable)
-	w.reports = append(w.reports, report{backend: p.up.backend.Health(), err: err})
+	b.Fail(pool.Unreachable)
+	w.reports = append(w.reports, report{backend: b.Health(), err: err})
 	w.leave(p.up, anyBackend, moveBurst)
 	w.end()
 }
@@ -217,7 +225,7 @@ func (w *worker) land(f *flight, answered int) {
 	for i := range f.n {
 		a := &f.attempts[i]
 		a.up.vacate(a.port, a.id, i != answered || a.resent, w.now)
-		a.up.backend.Done()
+		a.up.done()
 	}
 	f.client.inFlight.Add(-1)
 	w.service.inFlight.Add(-1)
@@ -239,11 +247,15 @@ func (w *worker) fail(e *entry, reason Reason) {
 
 // remember keeps the answer for duplicates (R20).
 func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
-	if w.view.window <= 0 || w.service.remembered.Load() >= w.service.maxRemembered {
+	if w.view.window <= 0 && e.kind != KindCoA || w.service.remembered.Load() >= w.service.maxRemembered {
 		w.forget(e)
 		return
 	}
 	e.reply, e.answer = w.buffers.keep(signed), code
 	w.service.remembered.Add(1)
-	w.wheel.move(e, w.now+w.view.window)
+	window := w.view.window
+	if e.kind == KindCoA {
+		window = coaWindow
+	}
+	w.wheel.move(e, w.now+window)
 }

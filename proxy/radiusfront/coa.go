@@ -1,0 +1,291 @@
+package radiusfront
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"sereno/proxy/radwire"
+	"sereno/proxy/udp"
+)
+
+const (
+	// coaWindow is how old an Event-Timestamp may be, and for how long a
+	// duplicate gets the first answer again (RFC 5176 section 6.3).
+	coaWindow = int64(300 * time.Second)
+	// coaFirstResend is the time to the first retransmission to a NAS; each next
+	// one comes after twice the time (RFC 5080 section 2.2.1).
+	coaFirstResend = int64(2 * time.Second)
+	// coaTimeout is when a NAS that did not answer is given up.
+	coaTimeout = int64(15 * time.Second)
+	// nasIdle is for how long the sockets to a NAS without CoA stay open.
+	nasIdle = int64(10 * time.Minute)
+)
+
+// Error-Cause values (RFC 5176 section 3.5).
+const (
+	causeNotRoutable     = 502
+	causeSessionNotFound = 503
+)
+
+// coaPeer is a pool's backend as the sender of CoA.
+type coaPeer struct {
+	target *target
+	secret *radwire.Secret
+}
+
+// isCoA tells whether requests of this code belong to a CoA port.
+func isCoA(c radwire.Code) bool { return c == radwire.CoARequest || c == radwire.DisconnectRequest }
+
+// coaRequest takes a CoA- or Disconnect-Request of a backend to its NAS (R50).
+func (w *worker) coaRequest(c *udp.Conn, p []byte, d *udp.Dest) {
+	w.book.requests[KindCoA]++
+	code := radwire.PacketCode(p)
+	if !isCoA(code) {
+		w.book.drops[KindCoA][ReasonCode]++
+		return
+	}
+	peers := w.view.coaPeers[d.Peer.Addr()]
+	if len(peers) == 0 {
+		w.book.drops[KindCoA][ReasonUnknownClient]++
+		w.logUnknown(d.Peer)
+		return
+	}
+	auth := radwire.PacketAuthenticator(p)
+	hash := w.table.hashOf(d, code, p[1]) ^ mix(binary.LittleEndian.Uint64(auth[:8]))
+	if old := w.table.findExact(hash, c, d, code, p[1], &auth); old != nil {
+		w.duplicate(old, c)
+		return
+	}
+	secret, reason := w.verifyCoA(peers, p)
+	if reason == NumReasons && w.staleEvent(p) {
+		reason = ReasonStale
+	}
+	if reason == NumReasons && (w.closing || w.service.inFlight.Load() >= w.view.mayFlight) {
+		reason = ReasonServiceLimit
+	}
+	if reason != NumReasons {
+		w.book.drops[KindCoA][reason]++
+		return
+	}
+	e := w.newEntry()
+	e.hash, e.dest, e.conn, e.auth = hash, *d, c, auth
+	e.code, e.id, e.kind, e.signed = code, p[1], KindCoA, true
+	nas, cause, reason := w.routeCoA(peers, secret, p)
+	switch {
+	case reason != NumReasons:
+		w.refuse(e, reason)
+	case cause != 0:
+		w.nak(e, secret, p, cause)
+	default:
+		w.forwardCoA(e, secret, nas, p)
+	}
+}
+
+// verifyCoA finds the backend's secret that fits the request (RFC 5176
+// section 2.3); a Message-Authenticator is verified where there is one (R12).
+func (w *worker) verifyCoA(peers []coaPeer, p []byte) (*radwire.Secret, Reason) {
+	off, reason := w.ix.First[radwire.AttrMessageAuthenticator], ReasonAuthenticator
+	if off == 0 && w.ix.Has(radwire.AttrEAPMessage) {
+		return nil, ReasonUnsigned
+	}
+	auth := radwire.MessageAuthOf(p)
+	for _, peer := range peers {
+		if !peer.secret.VerifyRequest(p) {
+			continue
+		}
+		if off == 0 || peer.secret.VerifyMessageAuthenticator(p, off, &auth) {
+			return peer.secret, NumReasons
+		}
+		reason = ReasonMessageAuthenticator
+	}
+	return nil, reason
+}
+
+// staleEvent tells whether the request's Event-Timestamp is older than the
+// window: somebody may be sending an old packet again.
+func (w *worker) staleEvent(p []byte) bool {
+	v := w.ix.FirstValue(p, radwire.AttrEventTimestamp)
+	if len(v) != 4 {
+		return false
+	}
+	now := w.started.Unix() + w.now/int64(time.Second)
+	return now-int64(binary.BigEndian.Uint32(v)) > coaWindow/int64(time.Second)
+}
+
+// routeCoA finds the NAS that a request is for, by what it calls itself, else
+// by its session. cause is the Error-Cause of the NAK when there is none;
+// reason the one to drop the request when the backend does not serve it.
+func (w *worker) routeCoA(peers []coaPeer, secret *radwire.Secret, p []byte) (nas netip.Addr, cause uint32, reason Reason) {
+	s := w.service.sessions
+	named := false
+	for _, typ := range nasAttrs {
+		v := w.ix.FirstValue(p, typ)
+		if v == nil || nas.IsValid() {
+			continue
+		}
+		named = true
+		nas = w.nasOf(typ, v)
+	}
+	keys := s.keys(p, &w.ix)
+	if named && !nas.IsValid() {
+		return nas, causeNotRoutable, NumReasons
+	}
+	where, poolName, ok := s.locate(keys, nas)
+	if !named {
+		if !ok {
+			return nas, causeSessionNotFound, NumReasons
+		}
+		nas = where
+	}
+	if w.view.clients.lookup(nas) == nil {
+		return nas, causeNotRoutable, NumReasons
+	}
+	if !ok {
+		t, _ := w.route(p)
+		poolName = t.name
+	}
+	// Only a backend of the pool that serves the session, or else the user's
+	// realm, may change it (RFC 5176 section 6.1).
+	for _, peer := range peers {
+		if peer.target.name == poolName && peer.secret.Equal(secret) {
+			return nas, 0, NumReasons
+		}
+	}
+	return nas, 0, ReasonForbidden
+}
+
+// nasOf is the address of the NAS with that name: where its own requests come
+// from, or the address that it names when that is a client's.
+func (w *worker) nasOf(typ byte, v []byte) netip.Addr {
+	if n, ok := makeNASName(typ, v); ok {
+		if a, ok := w.service.sessions.named(n); ok {
+			return a
+		}
+	}
+	if typ == radwire.AttrNASIdentifier {
+		return w.view.clients.address(v)
+	}
+	a, ok := netip.AddrFromSlice(v)
+	if a = a.Unmap(); !ok || w.view.clients.lookup(a) == nil {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// address is that of the client of this name, if it is a single one.
+func (t *clientTable) address(name []byte) netip.Addr {
+	for _, c := range t.all {
+		if c.name == string(name) && c.prefix.IsSingleIP() {
+			return c.prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// nak answers a request that has no NAS.
+func (w *worker) nak(e *entry, secret *radwire.Secret, p []byte, cause uint32) {
+	code := radwire.CoANAK
+	if e.code == radwire.DisconnectRequest {
+		code = radwire.DisconnectNAK
+	}
+	attr := [6]byte{radwire.AttrErrorCause, 6}
+	binary.BigEndian.PutUint32(attr[2:], cause)
+	conn, dest, buf := e.conn, e.dest, e.conn.Next()
+	n, err := radwire.Reply(buf, code, attr[:], p, &w.ix, secret)
+	if err != nil {
+		w.refuse(e, ReasonTooLong)
+		return
+	}
+	w.table.insert(e)
+	w.book.answers[KindCoA][answerCode(code)][SourceSelf]++
+	w.remember(e, buf[:n], answerCode(code))
+	conn.Commit(n, dest)
+}
+
+// forwardCoA sends a request on to its NAS.
+func (w *worker) forwardCoA(e *entry, secret *radwire.Secret, nas netip.Addr, p []byte) {
+	cl := w.view.clients.lookup(nas)
+	up := w.nas(nas, cl)
+	port, id, err := up.take(w)
+	if err != nil {
+		w.logPorts(up, err)
+		w.refuse(e, ReasonNoIdentifier)
+		return
+	}
+	f := w.newFlight()
+	e.flight, f.entry = f, e
+	f.client, f.secret, f.pinned = cl, secret, true
+	f.received, f.deadline = w.now, w.now+coaTimeout
+	f.request = w.buffers.keep(p)
+	a := &f.attempts[0]
+	*a = attempt{up: up, port: port, secret: cl.secrets[cl.likely()], id: id, sent: w.now, last: w.now}
+	up.occupy(port, id, f, 0)
+	f.n = 1
+	cl.inFlight.Add(1)
+	w.service.inFlight.Add(1)
+	w.book.inFlight[KindCoA]++
+	w.table.insert(e)
+	w.active.Store(true)
+	n, err := w.build(f, a, p, &w.ix)
+	if err != nil {
+		w.fail(e, ReasonTooLong)
+		return
+	}
+	port.conn.Commit(n, udp.Dest{})
+	w.wheel.move(e, w.now+coaFirstResend)
+}
+
+// nas finds or makes the worker's side of a NAS.
+func (w *worker) nas(a netip.Addr, cl *client) *upstream {
+	addr := netip.AddrPortFrom(a, cl.coaPort)
+	var source netip.Addr
+	if s := w.view.coaSource; s.IsValid() && s.Is4() == a.Is4() {
+		source = s
+	}
+	up := w.nases[addr]
+	if up != nil && up.source == source {
+		up.used = w.now
+		return up
+	}
+	if up != nil { // coa_source is another now; what is in flight ends on its own
+		w.retiredNASes = append(w.retiredNASes, up)
+	}
+	up = &upstream{name: cl.name, kind: KindCoA, addr: addr, source: source, used: w.now}
+	w.nases[addr] = up
+	return up
+}
+
+// dueCoA sends the same bytes again, after twice the time each, until the NAS
+// is given up.
+func (w *worker) dueCoA(e *entry) {
+	f := e.flight
+	if w.now >= f.deadline {
+		w.fail(e, ReasonTimeout)
+		return
+	}
+	w.repeat(f, &f.attempts[0])
+	waited := max(w.now-f.received, coaFirstResend)
+	w.wheel.move(e, min(w.now+2*waited, f.deadline))
+}
+
+// sweepNASes closes the sockets to NASes that got no CoA for a while.
+func (w *worker) sweepNASes() {
+	for addr, up := range w.nases {
+		up.wakeResting(w.now)
+		if up.inUse == 0 && w.now-up.used >= nasIdle {
+			up.closePorts()
+			delete(w.nases, addr)
+		}
+	}
+	kept := w.retiredNASes[:0]
+	for _, up := range w.retiredNASes {
+		if up.inUse == 0 {
+			up.closePorts()
+		} else {
+			kept = append(kept, up)
+		}
+	}
+	clear(w.retiredNASes[len(kept):])
+	w.retiredNASes = kept
+}
