@@ -34,6 +34,7 @@ type Backend struct {
 	m        machine
 	last     LastProbe
 	latency  time.Duration
+	told     float64 // share that the watchers were last told of
 	watchers []*watcher
 }
 
@@ -62,7 +63,7 @@ func NewBackend(t Target, now func() time.Time) *Backend {
 }
 
 func newBackend(t Target, env *environment) *Backend {
-	b := &Backend{key: t.Key, env: env, kick: make(chan struct{}, 1), m: newMachine(t.limits(), env.now())}
+	b := &Backend{key: t.Key, env: env, told: 1, kick: make(chan struct{}, 1), m: newMachine(t.limits(), env.now())}
 	b.publish()
 	return b
 }
@@ -220,14 +221,13 @@ func (b *Backend) tick(now time.Time) {
 		b.heard.Store(0)
 	}
 	b.mu.Lock()
-	probed, slow, watchers := b.m.probed, b.m.share(now) < 1, b.watchers
-	if !slow && !b.m.recovered.IsZero() && !b.m.drained {
-		b.m.recovered = time.Time{}
-		b.publish()
-		slow = true // one last time, for the full share
+	probed, share, watchers := b.m.probed, b.m.share(now), b.watchers
+	grown := share-b.told >= shareStep || share == 1 && b.told < 1
+	if grown || share < b.told {
+		b.told = share
 	}
 	b.mu.Unlock()
-	if slow {
+	if grown {
 		for _, w := range watchers {
 			w.f(false)
 		}
@@ -236,6 +236,9 @@ func (b *Backend) tick(now time.Time) {
 		b.update(b.m.tick)
 	}
 }
+
+// shareStep is how much a share grows before the watchers hear of it.
+const shareStep = 0.02
 
 func (b *Backend) drain(on bool) {
 	b.update(func(now time.Time) change { return b.m.drain(now, on) })

@@ -26,7 +26,7 @@ type resolver struct {
 func newResolver(t *testing.T, bend func(q, good *dns.Msg, tcp bool) [][]byte) *resolver {
 	t.Helper()
 	r := &resolver{}
-	pc, l := bothPorts(t)
+	pc, l := bothPorts(t, "127.0.0.1:0")
 	r.addr = pc.LocalAddr().(*net.UDPAddr).AddrPort()
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		r.asked.Add(1)
@@ -58,15 +58,16 @@ func newResolver(t *testing.T, bend func(q, good *dns.Msg, tcp bool) [][]byte) *
 	return r
 }
 
-// bothPorts listens on one port of loopback that is free over UDP and TCP.
-func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
+// bothPorts listens on one port of on's address that is free over UDP and TCP.
+func bothPorts(t *testing.T, on string) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", on)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pc, err := net.ListenPacket("udp", l.Addr().String())
+		port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+		pc, err := net.ListenPacket("udp", netip.AddrPortFrom(netip.MustParseAddrPort(on).Addr(), port).String())
 		if err == nil {
 			return pc, l
 		}

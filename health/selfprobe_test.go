@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,16 +19,8 @@ import (
 // nil: no answer, and a TCP connection is closed.
 func listener(t *testing.T, on string, answer func(request []byte) []byte) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", on)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().(*net.TCPAddr).AddrPort()
-	host := netip.MustParseAddrPort(on).Addr()
-	conn, err := net.ListenPacket("udp", netip.AddrPortFrom(host, at.Port()).String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn, l := bothPorts(t, on)
+	at := netip.AddrPortFrom(netip.MustParseAddrPort(on).Addr(), l.Addr().(*net.TCPAddr).AddrPort().Port())
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		buf := make([]byte, 4096)
@@ -65,7 +58,23 @@ func listener(t *testing.T, on string, answer func(request []byte) []byte) netip
 		_ = l.Close()
 		serving.Wait()
 	})
-	return netip.AddrPortFrom(host, at.Port())
+	return at
+}
+
+// reachable tells whether this machine has the address family of on. End-to-end
+// runs must have both.
+func reachable(t *testing.T, on string) bool {
+	t.Helper()
+	l, err := net.Listen("tcp", on)
+	if err == nil {
+		_ = l.Close()
+		return true
+	}
+	if !netip.MustParseAddrPort(on).Addr().Is6() || os.Getenv("SERENO_E2E") == "1" {
+		t.Fatal(err)
+	}
+	t.Logf("left out, because this machine has no IPv6: %s", on)
+	return false
 }
 
 func newProofs() *Proofs {
@@ -108,6 +117,9 @@ func askSelf(t *testing.T, p *Proofs, kind string, l Listener, wait time.Duratio
 func TestA07TheSelfProbeProvesThatAnAddressIsOurs(t *testing.T) {
 	p := newProofs()
 	for _, on := range []string{"127.0.0.1:0", "127.0.0.9:0", "0.0.0.0:0", "[::1]:0", "[::]:0"} {
+		if !reachable(t, on) {
+			continue
+		}
 		dns := listener(t, on, p.answerDNS)
 		for _, network := range []string{"udp", "tcp"} {
 			if o, err := askSelf(t, p, "dns", Listener{network, dns}, 10*time.Second); o != selfGood {
@@ -152,6 +164,9 @@ func TestA07TheSelfProbeTellsWhatIsWrong(t *testing.T) {
 func TestA07WhatIsOnThisHost(t *testing.T) {
 	for addr, here := range map[string]bool{"127.0.0.1": true, "127.9.9.9": true, "::1": true, "192.0.2.53": false, "2001:db8::53": false} {
 		a := netip.MustParseAddr(addr)
+		if here && !reachable(t, netip.AddrPortFrom(a, 0).String()) {
+			continue
+		}
 		if err := onHost(a); (err == nil) != here {
 			t.Errorf("%s: %v", addr, err)
 		}

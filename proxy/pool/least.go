@@ -17,27 +17,25 @@ const (
 // penalties, D25) for its weight. Equals are drawn by weight, so that an idle
 // pool is balanced too.
 func (t *tier) least(tried *Tried) *Backend {
-	best := &t.entries[t.alias.draw()]
-	if !best.free(tried) {
-		best = nil
-	}
+	var best leader
+	best.meet(&t.entries[t.alias.draw()], tried)
 	n := len(t.entries)
 	if n > scanAll {
 		for range samples - 1 {
-			best = better(best, &t.entries[t.alias.draw()], tried)
+			best.meet(&t.entries[t.alias.draw()], tried)
 		}
 	} else if n > 1 {
 		at := int(rand.Uint32N(uint32(n))) //nolint:gosec // balancing is no secret
 		for range n {
 			if e := &t.entries[at]; !t.slow || e.admitted() {
-				best = better(best, e, tried)
+				best.meet(e, tried)
 			}
 			if at++; at == n {
 				at = 0
 			}
 		}
 	}
-	if best != nil && best.claim(tried) {
+	if best.entry != nil && best.claim(tried) {
 		return best.Backend
 	}
 	return t.leastOfAll(tried)
@@ -46,11 +44,11 @@ func (t *tier) least(tried *Tried) *Backend {
 // leastOfAll is for when the quick way found nobody who is free.
 func (t *tier) leastOfAll(tried *Tried) *Backend {
 	for range len(t.entries) { // others may take the last slot while we look
-		var best *entry
+		var best leader
 		for i := range t.entries {
-			best = better(best, &t.entries[i], tried)
+			best.meet(&t.entries[i], tried)
 		}
-		if best == nil {
+		if best.entry == nil {
 			return nil
 		}
 		if best.claim(tried) {
@@ -60,16 +58,20 @@ func (t *tier) leastOfAll(tried *Tried) *Backend {
 	return nil
 }
 
-// better is b if it is free and has less for its weight than a, else a. a may be nil.
-func better(a, b *entry, tried *Tried) *entry {
-	if a == b || !b.free(tried) {
-		return a
-	}
-	if a == nil || b.outstanding()*a.weight < a.outstanding()*b.weight {
-		return b
-	}
-	return a
+// leader is the entry with the least outstanding for its weight so far.
+type leader struct {
+	*entry
+	outstanding int64
 }
 
-// outstanding is what counts as in flight.
-func (e *entry) outstanding() int64 { return e.inFlight.Load() + e.penalty.count() }
+// meet takes e for the leader if it is free and has less.
+func (l *leader) meet(e *entry, tried *Tried) {
+	inFlight := e.inFlight.Load()
+	if e == l.entry || inFlight >= e.max.Load() || tried != nil && tried.Has(e.Backend) {
+		return
+	}
+	outstanding := inFlight + e.penalty.count()
+	if l.entry == nil || outstanding*l.weight < l.outstanding*e.weight {
+		l.entry, l.outstanding = e, outstanding
+	}
+}

@@ -41,7 +41,7 @@ func (t *tier) winner(slot uint64) int {
 	}
 	best, least := 0, math.Inf(1)
 	for i := range t.entries {
-		if s := t.entries[i].score(slot); s < least {
+		if s, ok := t.entries[i].beats(slot, least); ok {
 			best, least = i, s
 		}
 	}
@@ -62,7 +62,7 @@ func (t *tier) nextWinner(slot uint64, tried *Tried) *Backend {
 			if !e.free(tried) {
 				continue
 			}
-			if s := e.score(slot); s < least {
+			if s, ok := e.beats(slot, least); ok {
 				best, least = e, s
 			}
 		}
@@ -76,11 +76,16 @@ func (t *tier) nextWinner(slot uint64, tried *Tried) *Backend {
 	return nil
 }
 
-// score is the time of the first event of a Poisson process whose rate is the
-// weight: the one whose event comes first wins in proportion to its rate.
-func (e *entry) score(slot uint64) float64 {
+// beats gives the entry's score if it is below least. The score is the time of the
+// first event of a Poisson process whose rate is the weight: the one whose event
+// comes first wins in proportion to its rate.
+func (e *entry) beats(slot uint64, least float64) (float64, bool) {
 	u := (float64(mix(slot^e.seed)>>11) + 0.5) / (1 << 53) // above 0, below 1
-	return -math.Log(u) / e.scaled
+	if 1-u >= least*e.scaled {
+		return 0, false // -ln(u) is no less than 1-u: most of many need no logarithm
+	}
+	s := -math.Log(u) / e.scaled
+	return s, s < least
 }
 
 // seedOf tells backends apart. The pool's name is in it, so that two pools with
