@@ -29,12 +29,8 @@ func TestO13ExplainSaysWhatARequestMeets(t *testing.T) {
 			t.Fatalf("%s: %+v, went to %s", user, got, want)
 		}
 	}
-	e := f.s.Explain(Question{User: "bob@X.adsl.net", NAS: addr, Keys: map[string]string{"Calling-Station-Id": "m"}})
-	if e.Client != "nas" || e.Posture != "auto" || e.Learnt == nil || !e.Learnt.Signs || e.Realm != "x.adsl.net" || e.Route != "*.adsl.net" ||
-		e.Pool != "partner" || e.UserName != "bob" || e.HashBy != "User-Name" || len(e.Roles) != 2 || len(e.Roles[0].Backends) != 1 {
-		t.Errorf("%+v", e)
-	}
-	e = f.s.Explain(Question{User: "carol", NAS: netip.MustParseAddr("192.0.2.1")})
+	explainsRealm(t, f, addr)
+	e := f.s.Explain(Question{User: "carol", NAS: netip.MustParseAddr("192.0.2.1")})
 	if e.Client != "" || e.Pool != "main" || !strings.Contains(strings.Join(e.Why, "\n"), "unknown-client") || !strings.Contains(strings.Join(e.Why, "\n"), "no Calling-Station-Id") {
 		t.Errorf("%q", e.Why)
 	}
@@ -60,5 +56,14 @@ func TestO13ExplainWhereThePolicyDoesNotSay(t *testing.T) {
 	e := f.s.Explain(Question{User: "x"})
 	if e.Roles[0].Ordered || e.Roles[0].Backends[0].Tried || e.Roles[0].Backends[0].Name != "b0" || e.Roles[1].Role != "acct" {
 		t.Errorf("%+v", e.Roles)
+	}
+}
+
+func explainsRealm(t *testing.T, f *front, addr netip.Addr) {
+	t.Helper()
+	e := f.s.Explain(Question{User: "bob@X.adsl.net", NAS: addr, Keys: map[string]string{"Calling-Station-Id": "m"}})
+	if e.Client != "nas" || e.Posture != "auto" || e.Learnt == nil || !e.Learnt.Signs || e.Realm != "x.adsl.net" || e.Route != "*.adsl.net" ||
+		e.Pool != "partner" || e.UserName != "bob" || e.HashBy != "User-Name" || len(e.Roles) != 2 || len(e.Roles[0].Backends) != 1 {
+		t.Errorf("%+v", e)
 	}
 }

@@ -20,12 +20,12 @@ func TestR13AutoRequiresOnceAnAddressHasSigned(t *testing.T) {
 	id := byte(0)
 	request := func(sign bool, attrs ...string) []byte {
 		id++
-		make := plainRequest
+		build := plainRequest
 		if sign {
-			make = signed
+			build = signed
 		}
 		avps := attrsOf(attrs)
-		return make(radwire.AccessRequest, id, nasSecret, avps...)
+		return build(radwire.AccessRequest, id, nasSecret, avps...)
 	}
 	one.exchange(request(false))
 	one.exchange(request(true, "eap")) // with EAP everybody signs

@@ -47,7 +47,6 @@ type upstream struct {
 	used     int64        // worker time of the last request to a NAS
 	gone     bool         // not in the configuration any more: closed when nothing is in use
 	replies  [NumReplyReasons]uint64
-	failing  int64 // worker time of the last failed attempt to open a port
 }
 
 // port is one source port.

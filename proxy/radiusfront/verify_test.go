@@ -134,7 +134,7 @@ func TestR12AccountingKeepsItsMessageAuthenticator(t *testing.T) {
 	acct.send(bad)
 	f.untilDropped(KindAcct, ReasonMessageAuthenticator, 1)
 	acct.exchange(acctRequest(3, "s2"))
-	if p, err = radwire.Walk(backend.wait(2)[1].raw, &ix); err != nil || ix.Has(80) {
+	if _, err = radwire.Walk(backend.wait(2)[1].raw, &ix); err != nil || ix.Has(80) {
 		t.Errorf("one was added to accounting: %v", err)
 	}
 }

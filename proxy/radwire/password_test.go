@@ -179,13 +179,13 @@ func TestR14VendorTable(t *testing.T) {
 		}
 		return string(p)
 	}
-	clear := attr(200, "clear")
+	beside := attr(200, "clear")
 	for name, tt := range map[string]struct {
 		vsa []byte
 		at  int // where the salted value starts in the attribute
 	}{
-		"ERX-LI-Action":     {vsa(4874, clear, attr(58, hidden)), 6 + 7 + 2},
-		"Med-Port-Number":   {vsa(4874, attr(61, hidden), clear), 6 + 2},
+		"ERX-LI-Action":     {vsa(4874, beside, attr(58, hidden)), 6 + 7 + 2},
+		"Med-Port-Number":   {vsa(4874, attr(61, hidden), beside), 6 + 2},
 		"Alc-LI-Action":     {vsa(6527, attr(122, hidden)), 8},
 		"Alc-LI-Session-Id": {vsa(6527, attr(139, hidden)), 8},
 		"Alc-APN-Password":  {vsa(6527, attr(142, hidden)), 8},

@@ -33,82 +33,83 @@ const (
 	lucentTypeBytes = 2    // Lucent's vendor types take two bytes
 )
 
-// vendorCipher is the table of vendors' attributes that are hidden under the
-// secret: every encrypt= flag of FreeRADIUS's dictionaries (v3.2 and v4).
-func vendorCipher(vendor uint32, typ uint16) cipher {
-	switch vendor {
-	case vendorMicrosoft:
-		switch typ {
-		case 12: // MS-CHAP-MPPE-Keys
-			return cipherPassword
-		case 16, 17: // MS-MPPE-Send-Key, MS-MPPE-Recv-Key
-			return cipherSalted
-		}
-	case vendorERX:
-		if typ >= 58 && typ <= 61 { // LI-Action, Med-Dev-Handle, Med-Ip-Address, Med-Port-Number
-			return cipherSalted
-		}
-	case vendorNokiaSR:
-		switch typ {
-		case 122, 123, 124, 125, 138, 139, 142: // Alc-LI-*, Alc-APN-Password
-			return cipherSalted
-		}
-	case vendorRtBrick:
-		if typ >= 140 && typ <= 145 { // LI-*
-			return cipherSalted
-		}
-	case vendorLancom:
-		switch typ {
-		case 19, 20, 33: // IKEv2-Local-Password, IKEv2-Remote-Password, IKEv2-PPK
-			return cipherTagged
-		}
-	case vendorALUAAA:
-		if typ >= 116 && typ <= 119 { // Key-0 to Key-3
-			return cipherSalted
-		}
-	case vendorAruba:
-		switch typ {
-		case 44, 72: // MPSK-Passphrase, DPP-Passphrase
-			return cipherSalted
-		case 66: // MPSK-Lookup-Info
-			return cipherPassword
-		}
-	case vendorAlphion:
-		if typ == 44 { // MPSK-Passphrase
-			return cipherSalted
-		}
-	case vendorAerohive:
-		if typ == 3 { // Libsip-Patron-Info
-			return cipherSalted
-		}
-	case vendor3GPP2:
-		if typ == 58 { // MN-HA-Shared-Key
-			return cipherSalted
-		}
-	case vendorMotorola:
-		if typ == 11 { // WiMAX-MIP-KEY
-			return cipherSalted
-		}
-	case vendorWiMAX:
-		switch typ {
-		case 5, 10, 12, 14, 15, 19, 40, 66, 67, 70, 75, 131: // MSK and the mobility keys
-			return cipherSalted
-		case 86, 87: // hDHCP- and vDHCP-Server-Parameters
-			return cipherTLV
-		}
-	case vendorUbiquiti:
-		switch typ {
-		case 5: // Tunnel-Password-Entry
-			return cipherTLV
-		case 6: // Station-Keyid
-			return cipherSalted
-		}
-	case vendorAscend, vendorLucent:
-		if typ == 214 || typ == 215 { // Send-Secret, Receive-Secret
-			return cipherAscend
-		}
-	}
-	return cipherNone
+// hidden is a vendor's attribute that is hidden under the secret.
+type hidden struct {
+	vendor uint32
+	typ    uint16
+}
+
+// vendorCiphers is every encrypt= flag of FreeRADIUS's dictionaries (v3.2 and
+// v4) on vendors' attributes. It is never changed.
+var vendorCiphers = map[hidden]cipher{
+	{vendorMicrosoft, 12}: cipherPassword, // MS-CHAP-MPPE-Keys
+	{vendorMicrosoft, 16}: cipherSalted,   // MS-MPPE-Send-Key
+	{vendorMicrosoft, 17}: cipherSalted,   // MS-MPPE-Recv-Key
+
+	{vendorERX, 58}: cipherSalted, // LI-Action
+	{vendorERX, 59}: cipherSalted, // Med-Dev-Handle
+	{vendorERX, 60}: cipherSalted, // Med-Ip-Address
+	{vendorERX, 61}: cipherSalted, // Med-Port-Number
+
+	{vendorNokiaSR, 122}: cipherSalted, // LI-Action
+	{vendorNokiaSR, 123}: cipherSalted, // LI-Destination
+	{vendorNokiaSR, 124}: cipherSalted, // LI-FC
+	{vendorNokiaSR, 125}: cipherSalted, // LI-Direction
+	{vendorNokiaSR, 138}: cipherSalted, // LI-Intercept-Id
+	{vendorNokiaSR, 139}: cipherSalted, // LI-Session-Id
+	{vendorNokiaSR, 142}: cipherSalted, // APN-Password
+
+	{vendorRtBrick, 140}: cipherSalted, // LI-Action
+	{vendorRtBrick, 141}: cipherSalted, // LI-Identifier
+	{vendorRtBrick, 142}: cipherSalted, // LI-Direction
+	{vendorRtBrick, 143}: cipherSalted, // LI-MED-Instance
+	{vendorRtBrick, 144}: cipherSalted, // LI-MED-IP
+	{vendorRtBrick, 145}: cipherSalted, // LI-MED-Port
+
+	{vendorLancom, 19}: cipherTagged, // IKEv2-Local-Password
+	{vendorLancom, 20}: cipherTagged, // IKEv2-Remote-Password
+	{vendorLancom, 33}: cipherTagged, // IKEv2-PPK
+
+	{vendorALUAAA, 116}: cipherSalted, // Key-0
+	{vendorALUAAA, 117}: cipherSalted, // Key-1
+	{vendorALUAAA, 118}: cipherSalted, // Key-2
+	{vendorALUAAA, 119}: cipherSalted, // Key-3
+
+	{vendorAruba, 44}: cipherSalted,   // MPSK-Passphrase
+	{vendorAruba, 66}: cipherPassword, // MPSK-Lookup-Info
+	{vendorAruba, 72}: cipherSalted,   // DPP-Passphrase
+
+	{vendorAlphion, 44}: cipherSalted, // MPSK-Passphrase
+
+	{vendorAerohive, 3}: cipherSalted, // Libsip-Patron-Info
+
+	{vendor3GPP2, 58}: cipherSalted, // MN-HA-Shared-Key
+
+	{vendorMotorola, 11}: cipherSalted, // WiMAX-MIP-KEY
+
+	{vendorWiMAX, 5}:   cipherSalted, // MSK
+	{vendorWiMAX, 10}:  cipherSalted, // MN-hHA-MIP4-Key
+	{vendorWiMAX, 12}:  cipherSalted, // MN-hHA-MIP6-Key
+	{vendorWiMAX, 14}:  cipherSalted, // FA-RK-Key
+	{vendorWiMAX, 15}:  cipherSalted, // HA-RK-Key
+	{vendorWiMAX, 19}:  cipherSalted, // RRQ-MN-HA-Key
+	{vendorWiMAX, 40}:  cipherSalted, // DHCP-RK
+	{vendorWiMAX, 66}:  cipherSalted, // vHA-MIP4-Key
+	{vendorWiMAX, 67}:  cipherSalted, // vHA-RK-Key
+	{vendorWiMAX, 70}:  cipherSalted, // MN-vHA-MIP6-Key
+	{vendorWiMAX, 75}:  cipherSalted, // vDHCP-RK
+	{vendorWiMAX, 86}:  cipherTLV,    // hDHCP-Server-Parameters
+	{vendorWiMAX, 87}:  cipherTLV,    // vDHCP-Server-Parameters
+	{vendorWiMAX, 131}: cipherSalted, // PMIP6-RK-Key
+
+	{vendorUbiquiti, 5}: cipherTLV,    // Tunnel-Password-Entry
+	{vendorUbiquiti, 6}: cipherSalted, // Station-Keyid
+
+	{vendorAscend, 214}: cipherAscend, // Send-Secret
+	{vendorAscend, 215}: cipherAscend, // Receive-Secret
+
+	{vendorLucent, 214}: cipherAscend, // Send-Secret
+	{vendorLucent, 215}: cipherAscend, // Receive-Secret
 }
 
 // nestedCipher is the same table for attributes inside a TLV.
@@ -184,7 +185,7 @@ func (k *keys) vendor(vendor uint32, data []byte) {
 			}
 			v = v[1:]
 		}
-		if c := vendorCipher(vendor, typ); c == cipherTLV {
+		if c := vendorCiphers[hidden{vendor, typ}]; c == cipherTLV {
 			k.nested(vendor, v)
 		} else if c != cipherNone {
 			k.value(c, v)
