@@ -105,11 +105,13 @@ func (r *resolver) serveUDP(u *net.UDPConn) {
 		r.ports[from.Port()]++
 		r.ids[binary.BigEndian.Uint16(raw)]++
 		r.mu.Unlock()
-		for _, out := range r.answer(raw, false, net.UDPAddrFromAddrPort(from)) {
-			if _, err := u.WriteToUDPAddrPort(out, from); err != nil {
-				return
+		r.wg.Go(func() { // one slow answer does not hold up the others
+			for _, out := range r.answer(raw, false, net.UDPAddrFromAddrPort(from)) {
+				if _, err := u.WriteToUDPAddrPort(out, from); err != nil {
+					return
+				}
 			}
-		}
+		})
 	}
 }
 

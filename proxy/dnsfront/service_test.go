@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,12 +93,19 @@ func newFront(t testing.TB, x setup) *front {
 
 func (f *front) start() {
 	f.t.Helper()
-	s, err := New(f.opts)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if err := s.Start(); err != nil {
-		f.t.Fatal(err)
+	var s *Service
+	for try := 0; ; try++ {
+		var err error
+		if s, err = New(f.opts); err != nil {
+			f.t.Fatal(err)
+		}
+		err = s.Start()
+		if err == nil {
+			break
+		}
+		if try == 20 || !errors.Is(err, syscall.EADDRINUSE) { // the number that UDP chose may be taken over TCP
+			f.t.Fatal(err)
+		}
 	}
 	f.Service = s
 	f.t.Cleanup(f.finish)

@@ -4,20 +4,25 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"sereno/proxy/pool"
 )
 
 func TestD50PipelinedAndOutOfOrder(t *testing.T) {
 	release := make(chan struct{})
-	f := newFront(t, setup{handle: func(q *request) [][]byte {
+	free := sync.OnceFunc(func() { close(release) })
+	f := newFront(t, setup{pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout = 5*time.Second, 10*time.Second }, handle: func(q *request) [][]byte {
 		if q.msg.Question[0].Name == "slow.example." {
 			<-release
 		}
 		return normal(q)
 	}})
+	defer free()
 	c := f.stream()
 	slow := asking("slow.example.", dns.TypeA)
 	slow.Id = 1
@@ -38,7 +43,7 @@ func TestD50PipelinedAndOutOfOrder(t *testing.T) {
 		}
 		seen[m.Id] = true
 	}
-	close(release)
+	free()
 	var m dns.Msg
 	if err := m.Unpack(readFrame(t, c)); err != nil || m.Id != 1 || len(seen) != 50 {
 		t.Error(err, m.Id, len(seen))
