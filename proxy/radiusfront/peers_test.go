@@ -24,6 +24,7 @@ type server struct {
 	conn   *net.UDPConn
 	secret *radwire.Secret
 	key    string
+	quiet  atomic.Bool // what it gets is not checked: the test sends nonsense on purpose
 
 	mu      sync.Mutex
 	answer  func(r received) []byte // nil: silence
@@ -75,7 +76,9 @@ func (s *server) serve() {
 			return
 		}
 		raw := append([]byte(nil), buf[:n]...)
-		s.check(raw)
+		if !s.quiet.Load() {
+			s.check(raw)
+		}
 		s.mu.Lock()
 		r := received{from: from, raw: raw, n: len(s.got)}
 		s.got = append(s.got, r)

@@ -61,7 +61,9 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	e := w.newEntry()
 	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, radwire.PacketAuthenticator(p)
 	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
-	w.learnName(pkt.Peer.Addr(), p)
+	if len(w.view.coaPeers) > 0 {
+		w.learnName(pkt.Peer.Addr(), p)
+	}
 	w.forward(e, cl, secret, p)
 }
 

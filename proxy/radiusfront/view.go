@@ -17,11 +17,11 @@ type view struct {
 	byPool    map[string]*target //
 	fallback  *target            // of Config.Pool
 	realms    realmTable
-	window    int64 // duplicate_window in ns
-	addState  bool  // proxy_state
-	mayFlight int64 // MaxInFlight
-	coaPeers  map[netip.Addr][]coaPeer
-	coaSource netip.Addr // zero: the route's own
+	window    int64                    // duplicate_window in ns
+	addState  bool                     // proxy_state
+	mayFlight int64                    // MaxInFlight
+	coaPeers  map[netip.Addr][]coaPeer // empty without `coa`
+	coaSource netip.Addr               // zero: the route's own
 }
 
 // target is a pool that requests go to.
@@ -73,7 +73,9 @@ func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 		}
 		v.coaSource = v.coaSource.Unmap()
 	}
-	v.findCoAPeers()
+	if len(o.Config.CoA) > 0 {
+		v.findCoAPeers()
+	}
 	return v, nil
 }
 
