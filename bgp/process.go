@@ -143,6 +143,7 @@ func (p *process) live() (words string, wanted bool) {
 	p.setSpeaker("starting")
 	c, err := p.o.launch(func(line string) { p.log.Info("speaker", zap.String("line", line)) })
 	if err != nil {
+		p.setSpeaker("down")
 		return err.Error(), false
 	}
 	p.setPID(c.pid)
