@@ -41,9 +41,10 @@ type Options struct {
 	Command   Command
 	Log       *zap.Logger // nil: no log
 
-	// OnEvent is told each change of an entry's decision, in order. It is called
-	// with the controller's lock held, after the routes have left: it must not
-	// block, nor call the controller.
+	// OnEvent is told each change of an entry's decision, in order, and logs it:
+	// without the function the controller does. It is called with the
+	// controller's lock held, after the routes have left: it must not block, nor
+	// call the controller.
 	OnEvent func(Event)
 	// OnPause is told, on a goroutine of its own, that this process stood still
 	// for longer than a third of the lease: a self-probe should run at once.
@@ -188,11 +189,12 @@ func (c *Controller) decide(now time.Time) {
 		return
 	}
 	for _, ev := range events {
+		if c.o.OnEvent != nil {
+			c.o.OnEvent(ev) // who listens also logs it
+			continue
+		}
 		c.log.Info("anycast", zap.String("anycast", ev.Anycast), zap.String("from", string(ev.From)), zap.String("to", string(ev.To)),
 			zap.String("reason", string(ev.Reason)), zap.String("waits_for", ev.WaitsFor))
-		if c.o.OnEvent != nil {
-			c.o.OnEvent(ev)
-		}
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -307,8 +309,9 @@ func (c *Controller) setDrain(anycast string, on bool) (err error) {
 // SetConfig takes a new configuration. Entries and sessions whose own lines did
 // not change are not touched. It is refused, and nothing changes, if it would
 // leave no anycast prefix or no neighbor where there is some now, unless
-// allowEmpty (A20).
-func (c *Controller) SetConfig(s Settings, allowEmpty bool) error {
+// allowEmpty (A20). Entries that are new and among drained are drained from
+// their first moment.
+func (c *Controller) SetConfig(s Settings, allowEmpty bool, drained ...string) error {
 	c.mu.Lock()
 	old := c.engine.settings
 	c.mu.Unlock()
@@ -317,6 +320,9 @@ func (c *Controller) SetConfig(s Settings, allowEmpty bool) error {
 	}
 	c.step(func(now time.Time) {
 		c.engine.configure(s, now)
+		for _, name := range drained {
+			c.engine.drain(name, true, now)
+		}
 		c.routes = nil
 		c.announcer.Configure(s)
 	})

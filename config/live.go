@@ -5,7 +5,7 @@ package config
 // restart: a new key does until somebody made it live and wrote it here.
 var liveKeys = []string{
 	"log.level",
-	"admin.token_file",
+	"admin.socket", "admin.listen", "admin.token_file",
 	"include",
 	"pools", "pools[].name", "pools[].protocol", "pools[].balance", "pools[].min_healthy", "pools[].attempts",
 	"pools[].attempt_timeout", "pools[].timeout", "pools[].retry_budget", "pools[].hash_key", "pools[].backends",
@@ -51,10 +51,9 @@ var liveKeys = []string{
 }
 
 // restartKeys are the keys that are known to need a restart, because they name
-// the node to the outside, are the place of its state, or are open for as long
-// as it runs.
+// the node to the outside, are the place of its state, or are how its log is
+// read.
 var restartKeys = []string{
 	"node.name", "node.state_dir",
 	"log.format",
-	"admin.socket", "admin.listen",
 }
