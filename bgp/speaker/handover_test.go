@@ -3,8 +3,14 @@ package speaker
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"sereno/bgp"
 )
@@ -15,10 +21,13 @@ type site struct {
 	t *testing.T
 }
 
-func startSite(t *testing.T, l link, r *bird, number uint32, source netip.Addr) site {
+func startSite(t *testing.T, l link, r realRouter, number uint32, source netip.Addr) site {
 	s := linkSettings(l, r, vip)
 	s.BGP.Site, s.BGP.RouterID = number, fmt.Sprintf("10.0.0.%d", number+1)
 	s.BGP.Neighbors[0].Source = source.String()
+	if l.zebra { // a neighbor's next hop, but none of this host's addresses
+		s.BGP.Neighbors[0].NextHop = fmt.Sprintf("10.9.9.10%d", number)
+	}
 	s.Anycast[0].WhenDown = "hand-over"
 	s.Anycast[0].NoExport = false // or the router would not show the other sites' routes
 	c := startNode(t, s)
@@ -38,21 +47,81 @@ func (s site) becomes(state bgp.State, reason bgp.Reason) {
 func TestA21HandOverBetweenSites(t *testing.T) {
 	t.Parallel()
 	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: BIRD 2")
+		t.Log("left out without SERENO_E2E=1: BIRD 2 and FRR")
 		return
 	}
-	l := plainLink()
-	l.export = true
-	l.others = []netip.Addr{netip.MustParseAddr("127.0.0.3"), netip.MustParseAddr("127.0.0.4")}
-	r := startBIRD(t, l)
+	t.Run("bird", func(t *testing.T) {
+		l := plainLink()
+		l.export = true
+		l.others = []netip.Addr{netip.MustParseAddr("127.0.0.3"), netip.MustParseAddr("127.0.0.4")}
+		r := startBIRD(t, l)
+		testHandOver(t, l, r, func(i int) string {
+			return r.ask(t, "show route "+vip+" protocol core"+[]string{"", "2", "3"}[i]+" all")
+		}, []string{"(64512, 2, 1)", "(64512, 2, 2)"})
+	})
+	t.Run("frr", func(t *testing.T) {
+		if !inNamespace(t) {
+			return
+		}
+		l := plainLink()
+		l.zebra = true
+		l.router, l.node = netip.MustParseAddr("10.9.9.1"), netip.MustParseAddr("10.9.9.2")
+		l.others = []netip.Addr{netip.MustParseAddr("10.9.9.3"), netip.MustParseAddr("10.9.9.4")}
+		r := startFRR(t, l)
+		testHandOver(t, l, r, func(int) string { return r.ask(t, "show bgp ipv4 unicast "+vip+" json") }, []string{"64512:2:1", "64512:2:2"})
+	})
+}
+
+// inNamespace runs the test again in a network namespace with a link of its
+// own; true: this is that run.
+func inNamespace(t *testing.T) bool {
+	if os.Getenv("SERENO_TEST_NETNS") == "1" {
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetUp(lo)
+		}
+		lab := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "lab0"}, PeerName: "lab1"}
+		if err == nil {
+			err = netlink.LinkAdd(lab)
+		}
+		if err == nil { // for lab0 to have a carrier
+			var peer netlink.Link
+			if peer, err = netlink.LinkByName("lab1"); err == nil {
+				err = netlink.LinkSetUp(peer)
+			}
+		}
+		for i := 1; i <= 4 && err == nil; i++ {
+			var a *netlink.Addr
+			if a, err = netlink.ParseAddr(fmt.Sprintf("10.9.9.%d/24", i)); err == nil {
+				err = netlink.AddrAdd(lab, a)
+			}
+		}
+		if err == nil {
+			err = netlink.LinkSetUp(lab)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "SERENO_TEST_NETNS=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("in a namespace: %v\n%s", err, out)
+	}
+	return false
+}
+
+func testHandOver(t *testing.T, l link, r realRouter, routes func(site int) string, demoted []string) {
 	one := startSite(t, l, r, 1, l.node)
 	two := startSite(t, l, r, 2, l.others[0])
-	routes := func(from string) string {
-		return r.ask(t, "show route "+vip+" protocol "+from+" all")
-	}
 	one.becomes(bgp.Announced, "")
 	two.becomes(bgp.Announced, "")
-	eventually(t, 10*time.Second, "both routes", func() bool { return hasAll(routes("core"), "as_path") && hasAll(routes("core2"), "as_path") })
 
 	one.SetServices(down)
 	one.becomes(bgp.Withdrawn, bgp.ReasonHandedOver)
@@ -66,8 +135,10 @@ func TestA21HandOverBetweenSites(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	two.becomes(bgp.Demoted, bgp.ReasonNoOtherSite)
 	one.becomes(bgp.Demoted, bgp.ReasonNoOtherSite)
-	if !hasAll(routes("core"), "(64512, 2, 1)") || !hasAll(routes("core2"), "(64512, 2, 2)") {
-		t.Errorf("the last sites are not both there, demoted:\n%s\n%s", routes("core"), routes("core2"))
+	for i, want := range demoted {
+		if !hasAll(routes(i), want) {
+			t.Errorf("site %d is not there, demoted: %s", i+1, routes(i))
+		}
 	}
 	alarmed := false
 	for _, a := range one.Status().Alarms {

@@ -32,6 +32,7 @@ type link struct {
 	export       bool // the router sends its routes to the node
 	static       string
 	others       []netip.Addr // more nodes with sessions of the same kind
+	zebra        bool         // FRR with zebra, which resolves next hops
 	nodePort     uint16       // where the router dials to; 0: it only listens
 }
 
@@ -201,7 +202,8 @@ func (b *bird) wantDemoted() []string {
 	return []string{"BGP.as_path: 64512 64512 64512 64512", "BGP.med: 1000", "(65535,0)", "(64512, 2, 1)"}
 }
 
-// frr is a real FRR bgpd without zebra, asked over its vty socket.
+// frr is a real FRR bgpd, asked over its vty socket. Without zebra it resolves
+// no next hop, but takes the routes.
 type frr struct {
 	at     netip.AddrPort
 	family string
@@ -220,35 +222,56 @@ func startFRR(t testing.TB, l link) *frr {
 	if l.ipv6Routes {
 		f.family = "ipv6"
 	}
-	var options strings.Builder
-	if l.password != "" {
-		fmt.Fprintf(&options, " neighbor %s password %s\n", l.node, l.password)
+	var nodes, activate strings.Builder
+	for _, node := range append([]netip.Addr{l.node}, l.others...) {
+		option := ""
+		if l.password != "" {
+			option = fmt.Sprintf(" neighbor %s password %s\n", node, l.password)
+		}
+		if l.gtsm {
+			option += fmt.Sprintf(" neighbor %s ttl-security hops 1\n", node)
+		} else if l.routerASN != l.nodeASN {
+			option += fmt.Sprintf(" neighbor %s disable-connected-check\n", node)
+		}
+		fmt.Fprintf(&nodes, " neighbor %s remote-as %d\n neighbor %s passive\n neighbor %s update-source %s\n neighbor %s timers 30 %d\n%s",
+			node, l.nodeASN, node, node, l.router, node, l.holdTime, option)
+		fmt.Fprintf(&activate, "  neighbor %s activate\n  neighbor %s soft-reconfiguration inbound\n", node, node)
 	}
-	if l.gtsm {
-		fmt.Fprintf(&options, " neighbor %s ttl-security hops 1\n", l.node)
-	} else if l.routerASN != l.nodeASN {
-		fmt.Fprintf(&options, " neighbor %s disable-connected-check\n", l.node)
-	}
-	conf := fmt.Sprintf(`log file %s/log debugging
+	conf := fmt.Sprintf(`log file %s/log
 router bgp %d
  bgp router-id 10.0.0.1
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
- neighbor %s remote-as %d
- neighbor %s passive
- neighbor %s update-source %s
- neighbor %s timers 30 %d
 %s address-family %s unicast
-  neighbor %s activate
-  neighbor %s soft-reconfiguration inbound
- exit-address-family
-`, dir, l.routerASN, l.node, l.nodeASN, l.node, l.node, l.router, l.node, l.holdTime, options.String(), f.family, l.node, l.node)
+%s exit-address-family
+`, dir, l.routerASN, nodes.String(), f.family, activate.String())
 	file := filepath.Join(dir, "bgpd.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon(t, filepath.Join(dir, "log"), program(t, "bgpd", "/usr/lib/frr/bgpd"), "-S", "-Z", "-P", "0", "-p", fmt.Sprint(port), "-l", l.router.String(),
-		"-f", file, "-i", filepath.Join(dir, "pid"), "--vty_socket", dir, "-z", filepath.Join(dir, "zserv"))
+	zserv := filepath.Join(dir, "zserv")
+	args := []string{"-S", "-P", "0", "-p", fmt.Sprint(port), "-l", l.router.String(), "-f", file, "-i", filepath.Join(dir, "pid"), "--vty_socket", dir, "-z", zserv}
+	if l.zebra {
+		// It changes to its own user, who must be able to write here.
+		if dir, err = os.MkdirTemp("", "zebra"); err == nil {
+			err = os.Chmod(dir, 0o777)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		zserv = filepath.Join(dir, "zserv")
+		args[len(args)-1], args[len(args)-3] = zserv, dir
+		zconf := filepath.Join(dir, "zebra.conf")
+		if err := os.WriteFile(zconf, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		daemon(t, "", program(t, "zebra", "/usr/lib/frr/zebra"), "-P", "0", "-f", zconf, "-i", filepath.Join(dir, "zebra.pid"), "--vty_socket", dir, "-z", zserv)
+		eventually(t, 10*time.Second, "zebra's socket", func() bool { _, err := os.Stat(zserv); return err == nil })
+	} else {
+		args = append(args, "-Z")
+	}
+	daemon(t, filepath.Join(dir, "log"), program(t, "bgpd", "/usr/lib/frr/bgpd"), args...)
 	eventually(t, 10*time.Second, "bgpd's vty socket", func() bool {
 		f.conn, err = net.Dial("unix", filepath.Join(dir, "bgpd.vty"))
 		return err == nil
