@@ -242,7 +242,11 @@ func TestA04SilenceSinceTheLastReplyMakesSuspect(t *testing.T) {
 		1.6s    silent            up
 		1.7s    silent            suspect:timeouts
 		1.71s   silent silent     suspect
-		1.72s   good              up:probe-passed`)
+		1.72s   good              up:probe-passed
+		1.73s   silent silent     up
+		2.11s   silent silent     up
+		2.12s   silent            up
+		2.13s   silent            suspect:timeouts`)
 	l := testLimits()
 	l.suspectAfter = 5
 	replay(t, l, `

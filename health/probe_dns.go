@@ -33,7 +33,7 @@ func probeDNS(ctx context.Context, t *Target) error {
 	}
 	defer func() { _ = conn.Close() }()
 	truncated := false
-	err = exchange(ctx, conn, request, make([]byte, dns.MaxMsgSize), func(reply []byte) (bool, error) {
+	err = exchange(ctx, conn, request, make([]byte, 4*probeSize), func(reply []byte) (bool, error) {
 		var a dns.Msg
 		if err := fitsQuestion(&a, reply, q); err != nil {
 			return false, err

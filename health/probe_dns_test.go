@@ -136,12 +136,13 @@ func TestA02DNSProbeVerifiesTheAnswer(t *testing.T) {
 		{"wrong opcode", same, func(_, good *dns.Msg) { good.Opcode = dns.OpcodeNotify }, "a message that is no answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newResolver(t, func(q, good *dns.Msg, _ bool) [][]byte {
 				c.bend(q, good)
 				return [][]byte{pack(t, good)}
 			})
 			target := dnsTarget("a")
-			target.Addr, target.Config.Timeout = r.addr, 300*time.Millisecond
+			target.Addr, target.Config.Timeout = r.addr, time.Second
 			if c.want == "" || !strings.HasPrefix(c.want, "an answer") && !strings.HasPrefix(c.want, "a message") && !strings.HasPrefix(c.want, "no valid") {
 				target.Config.Timeout = 10 * time.Second // it does not wait for it
 			}
@@ -281,7 +282,7 @@ func TestA03ARealResolverDiesAndComesBack(t *testing.T) {
 	defer m.Close()
 	target := dnsTarget("a")
 	target.Addr = r.addr
-	target.Config.Interval, target.Config.Timeout = 100*time.Millisecond, 50*time.Millisecond
+	target.Config.Interval, target.Config.Timeout = 400*time.Millisecond, 300*time.Millisecond
 	b := m.Apply([]Target{target})[target.Key]
 	next := func(want State) {
 		t.Helper()

@@ -70,7 +70,8 @@ type service struct {
 	proof   time.Time // end of the pause after which it has to prove itself; zero: it has
 }
 
-// NewServices starts judging; Close ends it. Its Monitor must be closed after it.
+// NewServices starts judging; Close ends it. A Monitor serves one Services, and is
+// closed after it.
 func NewServices(o ServicesOptions) *Services { return newServices(o, o.Proofs.selfProbe) }
 
 func newServices(o ServicesOptions, self func(context.Context, string, Listener) (selfOutcome, error)) *Services {

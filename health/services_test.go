@@ -295,6 +295,9 @@ func TestA07NeverHealthyBeforeItsListenersAndSelfProbe(t *testing.T) {
 				t.Error("it was healthy without one self-probe")
 			}
 		}
+		if v, _ := s.services.Status("resolver"); !v.SelfProbe.IsZero() {
+			t.Errorf("it passed at %v", v.SelfProbe)
+		}
 	})
 }
 

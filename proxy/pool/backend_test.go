@@ -38,8 +38,10 @@ func TestO04AReloadKeepsWhatABackendCounts(t *testing.T) {
 	if a.Weight() != 7 || a.MaxInFlight() != 11 || a.Source() != netip.MustParseAddr("192.0.2.200") {
 		t.Errorf("a has not taken what changed: %d, %d, %v", a.Weight(), a.MaxInFlight(), a.Source())
 	}
-	if !a.Take() || a.Take() {
-		t.Error("the new max_in_flight does not count")
+	for i, want := range []bool{true, false} {
+		if a.Take() != want {
+			t.Errorf("with the new max_in_flight take %d is not %v", i, want)
+		}
 	}
 	if got := g.Backend("b"); got == b || got.Addr() != members[1].Addr || got.Tag() != nil {
 		t.Error("b moved, and is still the same")
@@ -96,8 +98,10 @@ func TestD26DoneWithoutPickPanics(t *testing.T) {
 func TestR32TakeIsForOneVeryBackend(t *testing.T) {
 	g := newGroup(t, "hash", spec{name: "a", max: 2}, spec{name: "b"})
 	a := g.Backend("a")
-	if !a.Take() || !a.Take() || a.Take() {
-		t.Error("Take does not keep to max_in_flight")
+	for i, want := range []bool{true, true, false} {
+		if a.Take() != want {
+			t.Errorf("take %d is not %v", i, want)
+		}
 	}
 	if c := a.Counters(); c.Requests != 2 || c.Failures[Full] != 1 || c.InFlight != 2 {
 		t.Errorf("the counters are %+v", c)

@@ -20,7 +20,7 @@ const (
 // workers at once and take no lock.
 type budget struct {
 	base     time.Time
-	share    atomic.Uint64 // float64 bits are not needed: thousandths of a per cent
+	share    atomic.Uint64 // in 1/shareUnit
 	requests [budgetSlots]second
 
 	mu      sync.Mutex // one retry decides at a time

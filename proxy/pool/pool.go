@@ -56,8 +56,7 @@ func New(cfg Config, role string, members []Member) (*Pool, error) {
 // in name and address stay the same *Backend, with counters, requests in flight
 // and tag. On an error nothing has changed.
 func (p *Pool) Update(cfg Config, members []Member) error {
-	policy, err := parsePolicy(cfg.Balance)
-	if err != nil {
+	if _, err := parsePolicy(cfg.Balance); err != nil {
 		return fmt.Errorf("building pool %q: %w", cfg.Name, err)
 	}
 	names := make(map[string]bool, len(members))
@@ -73,7 +72,6 @@ func (p *Pool) Update(cfg Config, members []Member) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cfg.Balance = policy.String()
 	p.config.Store(&cfg)
 	p.budget.setShare(cfg.RetryBudget)
 	old := p.members
