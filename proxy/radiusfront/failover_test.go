@@ -13,7 +13,8 @@ import (
 	"sereno/proxy/radwire"
 )
 
-func ordered(c *pool.Config) { c.Balance = "ordered" }
+func ordered(c *pool.Config)    { c.Balance = "ordered" }
+func roundRobin(c *pool.Config) { c.Balance = "round-robin" }
 
 func TestR30SilenceMovesAndIsNeverAReject(t *testing.T) {
 	legs(t, func(t *testing.T, plain bool) {

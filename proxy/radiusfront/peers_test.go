@@ -24,7 +24,8 @@ type server struct {
 	conn   *net.UDPConn
 	secret *radwire.Secret
 	key    string
-	quiet  atomic.Bool // what it gets is not checked: the test sends nonsense on purpose
+	at     netip.AddrPort // of a server that is another program
+	quiet  atomic.Bool    // what it gets is not checked: the test sends nonsense on purpose
 
 	mu      sync.Mutex
 	answer  func(r received) []byte // nil: silence
@@ -63,7 +64,12 @@ func newServerOn(t testing.TB, addr, key string, answer func(r received) []byte)
 	return s
 }
 
-func (s *server) addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+func (s *server) addr() netip.AddrPort {
+	if s.at.IsValid() {
+		return s.at
+	}
+	return s.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
 
 func (s *server) serve() {
 	buf := make([]byte, 8192)
