@@ -157,7 +157,7 @@ func TestA07TheSelfProbeTellsWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if o, err := askSelf(t, p, c.kind, c.l, time.Second); o != c.want {
+			if o, err := askSelf(t, p, c.kind, c.l, 500*time.Millisecond); o != c.want {
 				t.Errorf("outcome %d (%v), not %d", o, err, c.want)
 			}
 		})
