@@ -57,7 +57,8 @@ type Options struct {
 	Requalify func(ctx context.Context, service string) error
 	// Traffic tells how many packets the entry's prefixes have received since
 	// the start, so that a drain may end its first wait early; ok is false
-	// where that is not measured.
+	// where that is not measured. It is called many times a second with the
+	// controller's lock held: it must not block, nor call the controller.
 	Traffic func(anycast string) (packets uint64, ok bool)
 	// Uptime is time since the host's boot, suspended time included; nil:
 	// CLOCK_BOOTTIME. Tests pass their own.
@@ -211,71 +212,6 @@ func (c *Controller) store(now time.Time, running bool) {
 	c.save.put(b)
 }
 
-// notePause tells by the clock that this process stood still (A16). Longer
-// than the lease: the speakers have withdrawn, so the node proves itself anew.
-func (c *Controller) notePause(now time.Time) {
-	up := c.o.Uptime()
-	gap := up - c.lastStep
-	first := !c.stepped
-	c.lastStep, c.stepped = up, true
-	if first || gap <= c.engine.lease/3 {
-		if up-c.stored >= saveEvery {
-			c.store(now, true)
-		}
-		return
-	}
-	// The gap may be one beat longer than the pause; the speakers allow for it too.
-	long := gap > c.engine.lease+Beat(c.engine.lease)
-	c.log.Warn("this process stood still", zap.Duration("length", gap), zap.Bool("longer_than_lease", long))
-	if c.o.OnPause != nil {
-		c.goDo(func() { c.o.OnPause(gap) })
-	}
-	if long && c.o.Requalify != nil {
-		c.engine.pause()
-		c.startRequalify()
-	}
-}
-
-// startRequalify asks for one proof of each required service.
-func (c *Controller) startRequalify() {
-	if c.requalify != nil {
-		c.requalify()
-	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	c.requalify = cancel
-	asked := map[string]bool{}
-	for _, a := range c.engine.settings.Anycast {
-		for _, name := range a.Requires {
-			if asked[name] {
-				continue
-			}
-			asked[name] = true
-			c.goDo(func() {
-				for ctx.Err() == nil {
-					err := c.o.Requalify(ctx, name)
-					if err == nil && ctx.Err() == nil {
-						c.step(func(time.Time) { c.engine.prove(name) })
-						return
-					}
-					select {
-					case <-ctx.Done():
-					case <-time.After(time.Second):
-						c.log.Warn("proof of health after a pause", zap.String("service", name), zap.Error(err))
-					}
-				}
-			})
-		}
-	}
-}
-
-func (c *Controller) goDo(f func()) {
-	if c.ctx.Err() != nil {
-		return
-	}
-	c.done.Add(1)
-	go func() { defer c.done.Done(); f() }()
-}
-
 // SetServices takes the verdicts on all services, whole, on each change. What
 // must be withdrawn has left for the speakers when it returns; it never blocks.
 func (c *Controller) SetServices(list []Service) {
@@ -335,81 +271,6 @@ func (c *Controller) poke() {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// Stop takes everything out of the routing (A14): demote, half of drain_time,
-// withdraw, half of drain_time. Where nobody hears us it does not wait. When
-// ctx ends, everything is withdrawn at once and its error is returned. The
-// speakers live on, with nothing to announce, until Close.
-func (c *Controller) Stop(ctx context.Context) error {
-	rest := c.beginStop()
-	for {
-		c.mu.Lock()
-		waiting, changed := c.engine.waiting(), c.changed
-		c.mu.Unlock()
-		if !waiting {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			c.step(func(time.Time) { c.engine.hurry() })
-			return ctx.Err()
-		}
-	}
-	select {
-	case <-time.After(rest):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// beginStop starts every entry's last drain and returns how long to wait after
-// the withdrawals.
-func (c *Controller) beginStop() (rest time.Duration) {
-	heard := slices.ContainsFunc(c.announcer.Neighbors(), func(n NeighborStatus) bool { return n.State == Established })
-	c.step(func(now time.Time) {
-		if c.engine.stopping.IsZero() {
-			c.engine.stopping = now
-		}
-		if !heard {
-			c.engine.hurry()
-			return
-		}
-		for _, x := range c.engine.entries {
-			if x.decision.State != Withdrawn {
-				rest = max(rest, x.config.DrainTime/2)
-			}
-		}
-	})
-	c.poke()
-	return rest
-}
-
-// Close withdraws what still stands, ends the sessions and the speakers, and
-// notes in the memory that this was a clean end. It waits for everything.
-func (c *Controller) Close() error {
-	c.step(func(now time.Time) {
-		if c.engine.stopping.IsZero() {
-			c.engine.stopping = now
-		}
-		c.engine.hurry()
-	})
-	c.mu.Lock()
-	again := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if again {
-		return errors.New("closing bgp: closed already")
-	}
-	c.cancel()
-	err := c.announcer.Close()
-	c.done.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.store(time.Now(), false)
-	return errors.Join(err, c.save.flush())
 }
 
 // Status is consistent in itself: one moment's decisions and sessions.

@@ -7,8 +7,11 @@
 // closed list (decide.go, route.go); an engine gives that function its memory:
 // flaps, drains, pauses (engine.go, memory.go); the Controller puts a clock and
 // a lock around the engine and hands the whole desired set to an Announcer
-// (controller.go); Speakers is the Announcer that runs one child process for
-// each neighbor and holds it on a lease (speakers.go, process.go, frame.go).
+// (controller.go, pause.go, traffic.go, stop.go, reload.go); Speakers is the
+// Announcer that runs one child process for each neighbor and holds it on a
+// lease (speakers.go, process.go, command.go, frame.go). Beside that way stand
+// Explain (explain.go) and Addresses, which puts anycast addresses on
+// interfaces (addresses.go).
 //
 // What it promises:
 //   - Nothing is announced before every required service was healthy.
