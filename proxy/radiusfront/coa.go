@@ -249,7 +249,7 @@ func (w *worker) nas(a netip.Addr, cl *client) *upstream {
 		return up
 	}
 	if up != nil { // coa_source is another now; what is in flight ends on its own
-		w.retiredNASes = append(w.retiredNASes, up)
+		w.retired = append(w.retired, up)
 	}
 	up = &upstream{name: cl.name, kind: KindCoA, addr: addr, source: source, used: w.now}
 	w.nases[addr] = up
@@ -278,14 +278,4 @@ func (w *worker) sweepNASes() {
 			delete(w.nases, addr)
 		}
 	}
-	kept := w.retiredNASes[:0]
-	for _, up := range w.retiredNASes {
-		if up.inUse == 0 {
-			up.closePorts()
-		} else {
-			kept = append(kept, up)
-		}
-	}
-	clear(w.retiredNASes[len(kept):])
-	w.retiredNASes = kept
 }

@@ -306,3 +306,40 @@ func TestR37ServiceBound(t *testing.T) {
 		t.Errorf("%d remembered, %d in flight", st.Remembered, st.InFlight[KindAuth])
 	}
 }
+
+// TestR30AnImpatientNASDoesNotHideASilentBackend: its retransmissions move
+// every request on before attempt_timeout has passed.
+func TestR30AnImpatientNASDoesNotHideASilentBackend(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		slow, good := newServer(t, silent), newServer(t, accept)
+		f := newFront(t, setup{backends: []*server{slow, good}, pool: ordered})
+		nas := newNAS(t, f.authAddr())
+		f.clock.advance(10 * time.Second) // long after the last reply of anybody
+		for id := range 3 {
+			req := pap(t, byte(id), "alice", "x")
+			nas.send(req)
+			slow.wait(id + 1)
+			f.clock.advance(600 * time.Millisecond)
+			nas.send(req)
+			nas.verified(req, nas.receive(), nasSecret)
+		}
+		if late { // it was slow, not silent
+			for i, r := range slow.wait(3) {
+				slow.send(accept(r), r.from)
+				f.untilReply(ReplyLate, uint64(i+1))
+			}
+		} else if f.h["b0/auth"].State() != health.Up {
+			t.Error("judged before attempt_timeout")
+		}
+		f.clock.advance(1500 * time.Millisecond)
+		if late {
+			nas.nothing()
+			f.until("ticks", func(*Stats) bool { return f.s.Packets() > 0 })
+			if s := f.h["b0/auth"].State(); s != health.Up {
+				t.Errorf("a slow backend is %v", s)
+			}
+			continue
+		}
+		f.until("suspect", func(*Stats) bool { return f.h["b0/auth"].State() == health.Suspect })
+	}
+}

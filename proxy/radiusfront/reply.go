@@ -26,7 +26,7 @@ func (w *worker) reply(pt *port, data []byte) {
 	f := s.f
 	if f == nil {
 		if pt.rests(p[1]) {
-			w.ignore(up, ReplyLate)
+			w.tooLate(up, &pt.late[p[1]], p)
 		} else {
 			w.ignore(up, ReplyUnmatched)
 		}
@@ -57,6 +57,20 @@ func (w *worker) reply(pt *port, data []byte) {
 	w.land(f, i)
 	w.remember(e, buf[:n], code)
 	conn.Commit(n, dest)
+}
+
+// tooLate takes a reply to a request that is over. It is dropped (R31), but if
+// it verifies the backend was not silent, only slow.
+func (w *worker) tooLate(up *upstream, l *left, p []byte) {
+	w.ignore(up, ReplyLate)
+	if up.backend == nil || !l.secret.VerifyResponse(p, &l.auth) || !l.code.Answers(radwire.PacketCode(p)) {
+		return
+	}
+	if l.waiting {
+		l.waiting = false
+		up.backend.Observe(time.Duration(w.now - l.sent))
+	}
+	w.heard(up)
 }
 
 // verifyReply checks a reply that has a request under its identifier. It

@@ -356,6 +356,11 @@ func (w *worker) adopt(v *view) {
 	defer w.mu.Unlock()
 	w.view = v
 	for b, up := range w.upstreams {
+		if up.source != b.Source() { // new sockets; what is in flight ends on the old ones
+			w.retired = append(w.retired, up)
+			delete(w.upstreams, b)
+			continue
+		}
 		up.gone = true
 		t := v.byPool[up.pool]
 		if t == nil || t.roles[up.kind] == nil || !slices.Contains(t.roles[up.kind].Backends(), b) {

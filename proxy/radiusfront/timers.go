@@ -54,6 +54,7 @@ func (w *worker) tick() {
 		w.leaveFallen()
 	}
 	w.wheel.expire(w.now, w.dueFn)
+	w.silences()
 	if w.now-w.lastSweep >= sweepInterval {
 		w.lastSweep = w.now
 		w.sweep()
@@ -156,4 +157,25 @@ func (w *worker) sweep() {
 		}
 	}
 	w.sweepNASes()
+	kept := w.retired[:0]
+	for _, up := range w.retired {
+		if up.inUse == 0 {
+			up.closePorts()
+		} else {
+			kept = append(kept, up)
+		}
+	}
+	clear(w.retired[len(kept):])
+	w.retired = kept
+}
+
+// silences reports attempts that were left before attempt_timeout had passed
+// and that were not answered after it either.
+func (w *worker) silences() {
+	for _, up := range w.upstreams {
+		for range up.silent(w.now) {
+			up.fail(pool.Timeout)
+			w.reports = append(w.reports, report{backend: up.backend.Health()})
+		}
+	}
 }

@@ -159,3 +159,25 @@ func TestUpdateUnderTraffic(t *testing.T) {
 		t.Errorf("answers: %d, %d; drops %s", st.Sum(KindAuth), st.Sum(KindAcct), dropsOf(&st))
 	}
 }
+
+func TestUpdateChangesTheAddressToSendFrom(t *testing.T) {
+	backend := newServer(t, accept)
+	f := newFront(t, setup{backends: []*server{backend}})
+	nas := newNAS(t, f.authAddr())
+	nas.exchange(pap(t, 1, "alice", "x"))
+	var bc pool.BackendConfig
+	bc.SetDefaults()
+	bc.Name, bc.Address, bc.Source = "b0", "127.0.0.1", "127.0.0.77"
+	if err := f.auth.Update(f.auth.Config(), []pool.Member{{Config: bc, Addr: backend.addr(), Health: f.h["b0/auth"]}}); err != nil {
+		t.Fatal(err)
+	}
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	nas.exchange(pap(t, 2, "alice", "x"))
+	if got := backend.wait(2); got[0].from.Addr() == got[1].from.Addr() || got[1].from.Addr() != netip.MustParseAddr("127.0.0.77") {
+		t.Errorf("sent from %s, then from %s", got[0].from, got[1].from)
+	}
+}

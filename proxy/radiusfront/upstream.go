@@ -40,6 +40,7 @@ type upstream struct {
 	ports    []*port
 	turn     int // the port that was used last
 	rest     restQueue
+	waits    restQueue    // resting ones that attempt_timeout has not passed for yet
 	inUse    int          // identifiers with a request
 	replied  bool         // a valid reply came since the last report to health
 	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
@@ -58,6 +59,17 @@ type port struct {
 	head    uint8
 	n       int
 	resting [identifiers / 64]uint64
+	late    [identifiers]left // of resting identifiers
+}
+
+// left is an attempt whose request is over, as long as its identifier rests:
+// its reply is not used any more, but still tells that the backend lives.
+type left struct {
+	auth    radwire.Authenticator
+	secret  *radwire.Secret
+	code    radwire.Code
+	sent    int64
+	waiting bool // no reply came, and attempt_timeout has not passed
 }
 
 // slot is what an identifier stands for.
@@ -185,17 +197,41 @@ func (up *upstream) occupy(p *port, id byte, f *flight, i int) {
 	up.inUse++
 }
 
-// vacate takes the attempt off; the identifier rests when a reply may still
-// come, else it is free at once.
-func (up *upstream) vacate(p *port, id byte, rest bool, now int64) {
+// vacate takes the attempt off its identifier, which is free at once or, when
+// a reply may still come, rests.
+func (up *upstream) vacate(a *attempt, code radwire.Code, rest bool, now int64) {
+	p, id := a.port, a.id
 	p.slots[id] = slot{}
 	up.inUse--
-	if rest {
-		p.setRest(id)
-		up.rest.push(resting{port: p, id: id, until: now + restTime})
+	if !rest {
+		p.give(id)
 		return
 	}
-	p.give(id)
+	p.setRest(id)
+	p.late[id] = left{auth: a.auth, secret: a.secret, code: code, sent: a.sent}
+	up.rest.push(resting{port: p, id: id, until: now + restTime})
+}
+
+// await has the silence of an attempt that was left early noticed all the same:
+// a NAS that retransmits sooner than attempt_timeout must not hide a backend
+// that answers nobody (A04).
+func (up *upstream) await(a *attempt, until int64) {
+	a.port.late[a.id].waiting = true
+	up.waits.push(resting{port: a.port, id: a.id, until: until})
+}
+
+// silent is the number of attempts that were left early and have by now waited
+// attempt_timeout in vain.
+func (up *upstream) silent(now int64) int {
+	n := 0
+	for up.waits.n > 0 && up.waits.items[up.waits.head].until <= now {
+		r := up.waits.pop()
+		if l := &r.port.late[r.id]; l.waiting && r.port.rests(r.id) {
+			l.waiting = false
+			n++
+		}
+	}
+	return n
 }
 
 // closePorts closes every source port.

@@ -44,7 +44,7 @@ type worker struct {
 	buffers      buffers
 	upstreams    map[*pool.Backend]*upstream
 	nases        map[netip.AddrPort]*upstream
-	retiredNASes []*upstream
+	retired      []*upstream            // take nothing new; closed when nothing is in use
 	names        map[nasName]netip.Addr // part of the service's sessions
 	generation   uint64
 	leaving      bool // requests of a fallen backend wait for their turn to move
@@ -224,7 +224,10 @@ func (w *worker) newFlight() *flight {
 func (w *worker) land(f *flight, answered int) {
 	for i := range f.n {
 		a := &f.attempts[i]
-		a.up.vacate(a.port, a.id, i != answered || a.resent, w.now)
+		a.up.vacate(a, f.entry.code, i != answered || a.resent, w.now)
+		if i != answered && !a.silent && a.up.backend != nil {
+			a.up.await(a, a.sent+f.target.limits[f.entry.kind].attemptTimeout)
+		}
 		a.up.done()
 	}
 	f.client.inFlight.Add(-1)
