@@ -1,12 +1,19 @@
 package dnsfront
 
 import (
+	"time"
+
 	"sereno/proxy/dnswire"
 )
 
 // optionRoom is what the options of one answer may take in octets: extended errors,
 // cookie, NSID, keepalive. Padding comes on top.
-const optionRoom = maxEDE + 64 + 4 + 255
+const optionRoom = maxEDE + 4 + 255 + 4 + fullCookie + 6 + 4 + paddingBlock
+
+// paddingBlock is what answers over encrypted transports are padded to, in octets.
+const paddingBlock = 468
+
+var zeros [paddingBlock]byte
 
 // ask is what must be remembered of a client's query to answer it: a value without
 // pointers, next to the question as the client wrote it.
@@ -16,13 +23,18 @@ type ask struct {
 	opt       bool   // the client speaks EDNS
 	do        bool
 	nsid      bool
+	keepalive bool
+	padding   bool
+	cookieOK  bool // cookie is to be sent
 	transport Transport
+	cookie    [fullCookie]byte
 }
 
 // newAsk takes over what is needed of a parsed query. limit is the size of an answer
 // over UDP.
 func newAsk(q *dnswire.Query, t Transport, udpSize int) ask {
-	a := ask{id: q.ID, flags: q.Flags, opt: q.OPT.Present, do: q.OPT.DO, nsid: q.OPT.HasNSID, transport: t, limit: dnswire.MaxMessage}
+	a := ask{id: q.ID, flags: q.Flags, opt: q.OPT.Present, do: q.OPT.DO, nsid: q.OPT.HasNSID,
+		keepalive: q.OPT.HasKeepalive && (t == TCP || t == TLS), padding: q.OPT.HasPadding && (t == TLS || t == HTTPS), transport: t, limit: dnswire.MaxMessage}
 	if t == UDP {
 		a.limit = uint16(q.UDPLimit(udpSize)) //nolint:gosec // udp_size is at most 4096
 	}
@@ -80,11 +92,26 @@ func (s *Service) addOPT(set *settings, buf []byte, n int, a *ask, rcode int, ed
 	var room [optionRoom]byte
 	options := room[:0]
 	left := int(a.limit) - n - dnswire.OPTLen
-	if a.nsid && len(s.nsid) <= left-4 {
+	if a.cookieOK && 4+fullCookie <= left {
+		options = dnswire.AppendOption(options, dnswire.OptionCookie, a.cookie[:])
+	}
+	if a.keepalive {
+		// RFC 7828 §3.1: units of 100 ms.
+		units := s.streams.idle(&set.cfg.TCP) / (100 * time.Millisecond)
+		options = dnswire.AppendOption(options, dnswire.OptionKeepalive, []byte{byte(units >> 8), byte(units)})
+	}
+	if a.nsid && len(options)+4+len(s.nsid) <= left {
 		options = dnswire.AppendOption(options, dnswire.OptionNSID, s.nsid)
 	}
 	if len(ede) > 0 && len(ede) <= left-len(options) && len(ede) <= maxEDE {
 		options = append(options, ede...)
+	}
+	if a.padding {
+		// RFC 8467 §4.1: to a multiple of 468 octets; the option's own four count.
+		bare := n + dnswire.OPTLen + len(options) + 4
+		if pad := (paddingBlock - bare%paddingBlock) % paddingBlock; bare+pad <= int(a.limit) {
+			options = dnswire.AppendOption(options, dnswire.OptionPadding, zeros[:pad])
+		}
 	}
 	return len(dnswire.AddOPT(buf[:n], set.cfg.UDPSize, rcode, a.do, options))
 }

@@ -43,8 +43,9 @@ type flight struct {
 
 	// Set before it enters the table, then read only.
 	hash uint64
-	key  []byte
-	kbuf [dnswire.MaxName + 8]byte
+	key  []byte // canonical question, client subnet if it is forwarded, the octet of flags
+	qlen int    // of the question
+	kbuf [maxKey]byte
 
 	waiters    []*waiter // table's lock
 	staleGiven bool      // table's lock: who comes now gets a stale answer at once, if there is one
@@ -72,6 +73,12 @@ type flight struct {
 	slot       int
 }
 
+// maxSubnet is the longest client subnet option: family, two lengths, an IPv6 address.
+const maxSubnet = 4 + 16
+
+// maxKey is the longest key in octets.
+const maxKey = dnswire.MaxName + 4 + maxSubnet + 1
+
 // failure is why no backend's answer came.
 type failure uint8
 
@@ -86,10 +93,16 @@ const (
 func (f *flight) flags() byte { return f.key[len(f.key)-1] }
 
 // question is the question in its canonical form.
-func (f *flight) question() []byte { return f.key[:len(f.key)-1] }
+func (f *flight) question() []byte { return f.key[:f.qlen] }
 
-// cacheable tells whether the answer may go into the cache (D10).
-func (f *flight) cacheable() bool { return f.flags()&keyRD != 0 }
+// name is the question's name.
+func (f *flight) name() []byte { return f.key[:f.qlen-4] }
+
+// subnet is the client subnet that goes with the question, mostly none (RFC 7871).
+func (f *flight) subnet() []byte { return f.key[f.qlen : len(f.key)-1] }
+
+// cacheable tells whether the answer may go into the cache (D10, D12).
+func (f *flight) cacheable() bool { return f.flags()&keyRD != 0 && len(f.subnet()) == 0 }
 
 // flights is the table of all questions in flight of a service.
 type flights struct {

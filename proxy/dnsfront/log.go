@@ -47,7 +47,7 @@ func (l logger) workerFailed(id int, err error) {
 
 func (l logger) guessing(b *pool.Backend, f *flight) {
 	l.sampled.Warn("several replies with a wrong id or question: somebody may be guessing; asking over TCP",
-		zap.String("backend", b.Name()), zap.String("name", dnswire.NameString(f.key[:len(f.key)-5])))
+		zap.String("backend", b.Name()), zap.String("name", dnswire.NameString(f.name())))
 }
 
 // errnoOf finds the system's error in err.

@@ -16,13 +16,13 @@ const staleRetry = 30 * time.Second
 func (w *worker) miss(m []byte, l *listener, d udp.Dest) {
 	wt := newWaiter(&w.t, m, l, d, nil)
 	w.t.book.InFlight[wt.transport]++
-	w.missOf(wt, w.t.key, w.t.hash)
+	w.missOf(wt, w.t.key, w.t.q.QuestionLen(), w.t.hash)
 }
 
 // missOf is the same for a waiter that has been counted as in flight.
-func (w *worker) missOf(wt *waiter, key []byte, hash uint64) {
+func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 	s, set := w.s, w.t.set
-	f := w.newFlight(key, hash)
+	f := w.newFlight(key, qlen, hash)
 	stale := set.stale && f.cacheable()
 	if s.load.Load() >= maxLoad {
 		w.t.book.Upstream.Overload++
@@ -88,7 +88,7 @@ func allDown(p *pool.Pool) bool {
 }
 
 // newFlight prepares a flight for a question; it is in no table yet.
-func (w *worker) newFlight(key []byte, hash uint64) *flight {
+func (w *worker) newFlight(key []byte, qlen int, hash uint64) *flight {
 	var f *flight
 	if n := len(w.fresh); n > 0 {
 		f = w.fresh[n-1]
@@ -97,8 +97,8 @@ func (w *worker) newFlight(key []byte, hash uint64) *flight {
 		f = &flight{owner: w}
 	}
 	f.key = append(f.kbuf[:0], key...)
-	f.hash = hash
-	f.pool = w.t.set.route(f.key[:len(f.key)-5])
+	f.qlen, f.hash = qlen, hash
+	f.pool = w.t.set.route(f.name())
 	return f
 }
 

@@ -170,7 +170,7 @@ func (w *worker) answer(f *flight, data []byte) {
 	r := &w.reply
 	var ans answer
 	var room [maxEDE]byte
-	ans.ede = keepEDE(room[:0], data, r)
+	ans.ede = keepOptions(room[:0], data, r, len(f.subnet()) > 0)
 	ans.extRcode = uint8(r.Rcode >> 4) //nolint:gosec // twelve bits
 	msg, err := dnswire.StripOPT(data, r)
 	if err != nil { // a record behind OPT is broken
@@ -185,14 +185,15 @@ func (w *worker) answer(f *flight, data []byte) {
 	w.freeFlight(f)
 }
 
-// keepEDE appends the backend's extended errors, which are passed on to clients
-// (RFC 8914 §3), as far as they fit.
-func keepEDE(dst, m []byte, r *dnswire.Reply) []byte {
+// keepOptions appends the backend's extended errors, which are passed on to clients
+// (RFC 8914 §3), as far as they fit; and the scope of a subnet that was forwarded
+// (RFC 7871 §7.2.1).
+func keepOptions(dst, m []byte, r *dnswire.Reply, subnet bool) []byte {
 	if r.OPT.Data.Len == 0 {
 		return dst
 	}
 	dnswire.EachOption(r.OPT.Data.In(m), func(code uint16, data []byte) bool {
-		if code == dnswire.OptionEDE && len(data) >= 2 && len(dst)+4+len(data) <= maxEDE {
+		if (code == dnswire.OptionEDE && len(data) >= 2 || subnet && code == dnswire.OptionECS) && len(dst)+4+len(data) <= maxEDE {
 			dst = dnswire.AppendOption(dst, code, data)
 		}
 		return true

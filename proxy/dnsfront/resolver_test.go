@@ -237,7 +237,7 @@ func normal(q *request) [][]byte {
 		if !q.tcp {
 			m.Answer, m.Truncated = nil, true
 		}
-	case q.msg.Question[0].Qtype == dns.TypeA:
+	case q.msg.Question[0].Qtype == dns.TypeA || q.msg.Question[0].Qtype == dns.TypeANY:
 		m.Answer = append(m.Answer, mustRR(t, name+" 300 IN A 192.0.2.1"))
 	default:
 		m.Answer = append(m.Answer, &dns.RFC3597{Hdr: dns.RR_Header{Name: name, Rrtype: q.msg.Question[0].Qtype, Class: dns.ClassINET, Ttl: 300}, Rdata: "c0ffee00c00c"})

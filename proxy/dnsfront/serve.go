@@ -11,12 +11,13 @@ type turn struct {
 	set  *settings
 	book *book
 	now  int64 // ns since the service was made, monotonic
+	unix uint32
 	tick tick
 
 	q    dnswire.Query
 	a    ask
-	kbuf [dnswire.MaxName + 8]byte
-	key  []byte // canonical question and the octet of flags
+	kbuf [maxKey]byte
+	key  []byte // canonical question, client subnet if it is forwarded, the octet of flags
 	hash uint64
 	h    hit
 
@@ -27,7 +28,9 @@ type turn struct {
 // begin takes the time and the settings that count until the book is unlocked.
 func (t *turn) begin(s *Service, b *book) {
 	t.set, t.book = s.settings.Load(), b
-	t.now = s.clock()
+	now := s.nowFunc()
+	t.now = int64(now.Sub(s.base))
+	t.unix = uint32(now.Unix()) //nolint:gosec // cookies count modulo 2^32
 	t.tick = tickOf(t.now)
 }
 
@@ -84,12 +87,29 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 		return 0, dropped
 	}
 	t.a = newAsk(q, transport, set.cfg.UDPSize)
+	proven := s.cookie(t, m, peer.Peer.Addr())
+	if set.limiter != nil && transport == UDP && !proven {
+		switch set.limiter.take(peer.Peer.Addr(), t.now) {
+		case overDrop:
+			b.dropped(transport, DropRateLimit)
+			return 0, dropped
+		case overTruncate:
+			return s.truncate(t, m, out), answered
+		case within:
+		}
+	}
 	if !set.allow.contains(peer.Peer.Addr()) {
 		if set.denyDrop {
 			b.dropped(transport, DropNotAllowed)
 			return 0, dropped
 		}
 		return s.self(t, m, out, dnswire.Refused, dnswire.EDEProhibited)
+	}
+	if q.OPT.HasCookie && !goodCookieLength(q.OPT.Cookie.Len) {
+		return s.self(t, m, out, dnswire.FormErr, noEDE)
+	}
+	if problem == dnswire.BadCount && t.a.cookieOK && dnswire.QDCount(m) == 0 {
+		return s.self(t, m, out, dnswire.NoError, noEDE) // only the cookie was asked for (RFC 7873 §5.4)
 	}
 	if problem != dnswire.OK {
 		return s.self(t, m, out, problem.Rcode(), noEDE)
@@ -98,9 +118,17 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 		return n, r
 	}
 
-	t.key = append(q.AppendKey(t.kbuf[:0], m), keyFlags(q))
+	t.key = q.AppendKey(t.kbuf[:0], m)
+	subnet := set.ecsPass && q.OPT.HasECS
+	if subnet {
+		if !goodSubnet(q.OPT.ECS.In(m)) {
+			return s.self(t, m, out, dnswire.FormErr, noEDE)
+		}
+		t.key = append(t.key, q.OPT.ECS.In(m)...)
+	}
+	t.key = append(t.key, keyFlags(q))
 	t.hash = s.hash(t.key)
-	if set.cache != nil && q.RD() && q.Class == dnswire.ClassIN {
+	if set.cache != nil && q.RD() && !subnet {
 		if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) {
 			b.Hits++
 			t.hits++
@@ -143,16 +171,4 @@ func (s *Service) self(t *turn, m, out []byte, rcode, ede int) (int, result) {
 	t.own++
 	t.book.answered(t.a.transport, FromSelf, rcode)
 	return s.refuse(t.set, out, &t.a, t.q.Question(m), rcode, ede, ""), answered
-}
-
-// special answers what is not for the backends: other classes and zone transfers.
-func (s *Service) special(t *turn, m, out []byte) (n int, r result, done bool) {
-	q := &t.q
-	switch {
-	case q.Class != dnswire.ClassIN, // RFC 9619 leaves ANY and NONE to others than resolvers
-		q.Type == dnswire.TypeAXFR, q.Type == dnswire.TypeIXFR:
-		n, r = s.self(t, m, out, dnswire.Refused, noEDE)
-		return n, r, true
-	}
-	return 0, 0, false
 }

@@ -84,6 +84,7 @@ func New(o Options) (*Service, error) {
 	if o.Config.Cache.Enabled {
 		set.cache = s.newCache(&o.Config)
 	}
+	set.limiter = newLimiter(&o.Config.RateLimit, s.seed, nil)
 	s.settings.Store(set)
 	s.streams.init(s)
 	s.tcpUp.init(s)
@@ -152,6 +153,7 @@ func (s *Service) Update(o Options) error {
 	if err := s.openAll(set, old.listeners); err != nil {
 		return errors.Join(fmt.Errorf("updating DNS service %q: %w", s.name, err), closeListeners(without(set.listeners, old.listeners)))
 	}
+	set.limiter = newLimiter(&o.Config.RateLimit, s.seed, old.limiter)
 	var unused *cache
 	switch {
 	case !o.Config.Cache.Enabled:

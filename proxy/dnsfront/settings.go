@@ -17,18 +17,22 @@ const upstreamSize = 1232
 // settings is what counts now, compiled for the packet path. Immutable: a reload makes
 // another one and swaps.
 type settings struct {
-	cfg       Config
-	pools     map[string]*pool.Pool
-	pool      *pool.Pool
-	routes    map[string]*pool.Pool // by zone, on the wire in lower case
-	allPools  []*pool.Pool          // each once
-	allow     prefixSet
-	denyDrop  bool
-	listeners []*listener
-	ports     map[uint16]bool // of our own UDP sockets: what comes from them may be a loop
-	own       map[netip.AddrPort]bool
-	wildcard  map[uint16]bool // ports that we listen on at every address
+	cfg        Config
+	pools      map[string]*pool.Pool
+	pool       *pool.Pool
+	routes     map[string]*pool.Pool // by zone, on the wire in lower case
+	allPools   []*pool.Pool          // each once
+	allow      prefixSet
+	denyDrop   bool
+	listeners  []*listener
+	ports      map[uint16]bool // of our own UDP sockets: what comes from them may be a loop
+	own        map[netip.AddrPort]bool
+	designated [][]byte        // RDATA of SVCB records for our encrypted listeners
+	wildcard   map[uint16]bool // ports that we listen on at every address
 
+	ecsPass    bool
+	cookies    cookieSecrets
+	limiter    *limiter
 	cache      *cache // nil: off
 	maxTTL     uint32 // seconds, as all of these
 	minTTL     uint32
@@ -52,6 +56,13 @@ func compile(o *Options) (*settings, error) {
 		maxTTL: seconds(c.Cache.MaxTTL), minTTL: seconds(c.Cache.MinTTL), negTTL: seconds(c.Cache.NegativeTTL),
 		failureTTL: min(seconds(c.Cache.FailureTTL), 300), staleTTL: seconds(c.Cache.Stale.TTL),
 		stale: c.Cache.Enabled && c.Cache.Stale.For > 0, staleAfter: int64(c.Cache.Stale.After),
+	}
+	s.ecsPass = c.ECS == "pass"
+	if c.CookieSecretFile != "" {
+		var err error
+		if s.cookies, err = readCookieSecrets(c.CookieSecretFile); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	use := func(name string) *pool.Pool {
 		p := o.Pools[name]

@@ -97,10 +97,10 @@ func (l *attemptList) remove(a *attempt) {
 // just have been lost. false: nobody could be asked.
 func (w *worker) try(f *flight, again bool) bool {
 	for f.attempts < f.most {
-		b := f.pool.Pick(nameHash(f.key[:len(f.key)-5]), &f.tried)
+		b := f.pool.Pick(nameHash(f.name()), &f.tried)
 		if b == nil && again {
 			f.tried.Reset()
-			b = f.pool.Pick(nameHash(f.key[:len(f.key)-5]), &f.tried)
+			b = f.pool.Pick(nameHash(f.name()), &f.tried)
 		}
 		if b == nil {
 			w.t.book.Upstream.NoBackend++
@@ -144,10 +144,19 @@ func (w *worker) ask(f *flight, b *pool.Backend) bool {
 	id := w.freeID(sock)
 	a.sock, a.id = sock, id
 	sock.ids[id] = a
-	msg := dnswire.AppendUpstream(sock.conn.Next()[:0], f.question(), id, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, nil)
+	var room [4 + maxSubnet]byte
+	msg := dnswire.AppendUpstream(sock.conn.Next()[:0], f.question(), id, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, f.options(room[:0]))
 	sock.conn.Commit(len(msg), udp.Dest{})
 	w.t.book.Upstream.Asked++
 	return true
+}
+
+// options appends the EDNS options that go to the backend with the question.
+func (f *flight) options(dst []byte) []byte {
+	if len(f.subnet()) == 0 {
+		return dst
+	}
+	return dnswire.AppendOption(dst, dnswire.OptionECS, f.subnet())
 }
 
 // wireFlags are the flags that the question takes to the backend.

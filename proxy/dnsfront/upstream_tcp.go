@@ -83,7 +83,7 @@ func (w *worker) askTCP(a *attempt) bool {
 	f := a.f
 	w.t.book.Upstream.Asked++
 	target := tcpTarget{a.backend.Addr(), a.backend.Source()}
-	msg := dnswire.AppendUpstream(make([]byte, 2, 2+len(f.key)+64)[2:], f.question(), 0, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, nil)
+	msg := dnswire.AppendUpstream(make([]byte, 2, 2+len(f.key)+64)[2:], f.question(), 0, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, f.options(nil))
 	if err := w.s.tcpUp.ask(target, tcpQuery{w, a}, msg); err != nil {
 		a.backend.Fail(pool.SendError)
 		w.closeAttempt(a)

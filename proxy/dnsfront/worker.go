@@ -30,7 +30,7 @@ type worker struct {
 	oldest    attemptList // attempts without a reply, by the time they were sent
 	round     uint64      // counts turns of the loop
 	reply     dnswire.Reply
-	kbuf      [dnswire.MaxName + 8]byte
+	kbuf      [maxKey]byte
 	big       [dnswire.MaxMessage + 1]byte // where answers for connections are built
 	upkeep    int64                        // when upstream sockets were last looked after
 
@@ -48,7 +48,8 @@ type worker struct {
 // letter is something that another goroutine has for a worker.
 type letter struct {
 	w    *waiter // a client's query over a connection
-	key  []byte  // its question
+	key  []byte  // its question's key
+	qlen int
 	hash uint64
 
 	a   *attempt // over TCP, that has ended
@@ -148,7 +149,7 @@ func (w *worker) readMail() {
 		if l.a != nil {
 			w.tcpEnded(l.a, l.msg, l.err)
 		} else {
-			w.missOf(l.w, l.key, l.hash)
+			w.missOf(l.w, l.key, l.qlen, l.hash)
 		}
 		*l = letter{}
 	}

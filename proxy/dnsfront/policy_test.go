@@ -1,0 +1,347 @@
+package dnsfront
+
+import (
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"sereno/proxy/pool"
+)
+
+func TestD04ChaosAndOtherClasses(t *testing.T) {
+	f := newFront(t, setup{})
+	ch := func(name string, class uint16) *dns.Msg {
+		q := asking(name, dns.TypeTXT)
+		q.Question[0].Qclass = class
+		return f.ask(q)
+	}
+	for _, name := range []string{"id.server.", "HOSTNAME.bind."} {
+		m := ch(name, dns.ClassCHAOS)
+		if len(m.Answer) != 1 || m.Answer[0].(*dns.TXT).Txt[0] != "test-node" || m.Answer[0].Header().Class != dns.ClassCHAOS {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+	for _, name := range []string{"version.bind.", "version.server.", "other.", "probe.sereno."} {
+		if m := ch(name, dns.ClassCHAOS); m.Rcode != dns.RcodeRefused {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+	for _, class := range []uint16{dns.ClassHESIOD, dns.ClassNONE, dns.ClassANY, 4711} {
+		if m := ch("www.example.", class); m.Rcode != dns.RcodeRefused {
+			t.Errorf("class %d: %s", class, m)
+		}
+	}
+	q := withOPT(asking("www.example.", dns.TypeA), 1232, false)
+	q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+	for range 2 {
+		m := f.ask(q)
+		if o := m.IsEdns0(); len(o.Option) != 1 || o.Option[0].(*dns.EDNS0_NSID).Nsid != hex.EncodeToString([]byte("test-node")) {
+			t.Error(m)
+		}
+	}
+	if n := f.asked(); n != 1 {
+		t.Error("asked", n)
+	}
+}
+
+func TestD11TransfersAndAny(t *testing.T) {
+	f := newFront(t, setup{})
+	for _, typ := range []uint16{dns.TypeAXFR, dns.TypeIXFR} {
+		if m := f.ask(asking("example.", typ)); m.Rcode != dns.RcodeRefused {
+			t.Error(m)
+		}
+		if m := f.askTCP(asking("example.", typ)); m.Rcode != dns.RcodeRefused {
+			t.Error(m)
+		}
+	}
+	if m := f.ask(asking("www.example.", dns.TypeANY)); !m.Truncated || m.Rcode != 0 || f.asked() != 0 {
+		t.Error("tcp: ", m)
+	}
+	if m := f.askTCP(asking("www.example.", dns.TypeANY)); len(m.Answer) != 1 || f.asked() != 1 {
+		t.Error("over TCP: ", m)
+	}
+	o := f.opts
+	o.Config.Any = "refuse"
+	if err := f.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	if m := f.ask(asking("www.example.", dns.TypeANY)); m.Rcode != dns.RcodeRefused {
+		t.Error("refuse: ", m)
+	}
+	o.Config.Any = "pass"
+	if err := f.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	if m := f.ask(asking("www.example.", dns.TypeANY)); m.Truncated || len(m.Answer) != 1 {
+		t.Error("pass: ", m)
+	}
+}
+
+func TestD12ClientSubnet(t *testing.T) {
+	var seen atomic.Pointer[dns.EDNS0_SUBNET]
+	f := newFront(t, setup{handle: func(q *request) [][]byte {
+		m := q.reply(dns.RcodeSuccess)
+		m.Answer = []dns.RR{mustRR(q.r.t, q.msg.Question[0].Name+" 60 IN A 192.0.2.1")}
+		seen.Store(nil)
+		for _, o := range q.msg.IsEdns0().Option {
+			if e, ok := o.(*dns.EDNS0_SUBNET); ok {
+				seen.Store(e)
+				m.Answer[0].(*dns.A).A = e.Address
+				m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: e.Family, SourceNetmask: e.SourceNetmask, SourceScope: 20, Address: e.Address}}
+			}
+		}
+		return [][]byte{packed(q.r.t, m)}
+	}})
+	q := func(a string) *dns.Msg {
+		m := withOPT(asking("www.example.", dns.TypeA), 1232, false)
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.ParseIP(a)}}
+		return m
+	}
+	if m := f.ask(q("198.51.100.0")); seen.Load() != nil || m.Answer[0].(*dns.A).A.String() != "192.0.2.1" {
+		t.Error("not stripped: ", m)
+	}
+	o := f.opts
+	o.Config.ECS = "pass"
+	if err := f.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, a := range []string{"198.51.100.0", "203.0.113.0"} {
+			m := f.ask(q(a))
+			if m.Answer[0].(*dns.A).A.String() != a || seen.Load() == nil {
+				t.Errorf("%s: another client's answer: %s", a, m)
+			}
+			if e, ok := m.IsEdns0().Option[0].(*dns.EDNS0_SUBNET); !ok || e.SourceScope != 20 {
+				t.Error("the scope did not come back: ", m)
+			}
+		}
+	}
+	if m := f.ask(asking("www.example.", dns.TypeA)); m.Answer[0].(*dns.A).A.String() != "192.0.2.1" || f.asked() != 5 {
+		t.Error("an answer to a subnet is in the shared cache: ", m, f.asked())
+	}
+	raw := packed(t, q("198.51.100.0"))
+	raw[len(raw)-5] = 33 // prefix length
+	if out := f.send(raw, 5*time.Second); out[3]&0xf != dns.RcodeFormatError {
+		t.Error("a malformed subnet was accepted")
+	}
+}
+
+func TestD13CookiesAreThoseOfRFC9018(t *testing.T) {
+	// RFC 9018, Appendix A.1 and A.4.
+	for _, v := range []struct{ secret, client, cookie string }{
+		{"e5e973e5a6b2a43f48e7dc849e37bfcf", "198.51.100.100", "2464c4abcf10c957010000005cf79f111f8130c3eee29480"},
+		{"445536bcd2513298075a5d379663c962", "2001:db8:220:1:59de:d0f4:8769:82b8", "22681ab97d52c298010000005cf7c609a6bb79d16625507a"},
+	} {
+		var k [16]byte
+		if _, err := hex.Decode(k[:], []byte(v.secret)); err != nil {
+			t.Fatal(err)
+		}
+		want, err := hex.DecodeString(v.cookie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := netip.MustParseAddr(v.client)
+		unix := uint32(want[12])<<24 | uint32(want[13])<<16 | uint32(want[14])<<8 | uint32(want[15])
+		var got [fullCookie]byte
+		copy(got[:], want[:8])
+		secrets := cookieSecrets{k}
+		secrets.sign(&got, client, unix)
+		if hex.EncodeToString(got[:]) != v.cookie {
+			t.Errorf("got %x, want %s", got, v.cookie)
+		}
+		rotated := cookieSecrets{{1, 2, 3}, k}
+		for name, ok := range map[string]bool{
+			"now": secrets.valid(want, client, unix), "rotated": rotated.valid(want, client, unix+3600), "ahead": secrets.valid(want, client, unix-300),
+			"not old":        !secrets.valid(want, client, unix+3601),
+			"not far ahead":  !secrets.valid(want, client, unix-301),
+			"not another's":  !secrets.valid(want, netip.MustParseAddr("198.51.100.101"), unix),
+			"not unknown":    !cookieSecrets{{9}}.valid(want, client, unix),
+			"not half of it": !secrets.valid(want[:16], client, unix),
+		} {
+			if !ok {
+				t.Error(name)
+			}
+		}
+	}
+}
+
+// cookieOf returns the cookie of an answer in hexadecimal.
+func cookieOf(m *dns.Msg) string {
+	for _, o := range m.IsEdns0().Option {
+		if c, ok := o.(*dns.EDNS0_COOKIE); ok {
+			return c.Cookie
+		}
+	}
+	return ""
+}
+
+func withCookie(name, cookie string) *dns.Msg {
+	m := withOPT(asking(name, dns.TypeA), 1232, false)
+	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: cookie}}
+	return m
+}
+
+func TestD13CookiesEndHere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cookies")
+	if err := os.WriteFile(file, []byte("# first signs\n000102030405060708090a0b0c0d0e0f\nfffefdfcfbfaf9f8f7f6f5f4f3f2f1f0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(t, setup{config: func(c *Config) { c.CookieSecretFile = file }})
+	const client = "0123456789abcdef"
+	for range 2 {
+		if c := cookieOf(f.ask(withCookie("www.example.", client))); len(c) != 2*fullCookie || c[:16] != client {
+			t.Errorf("cookie %q", c)
+		}
+	}
+	if c := cookieOf(f.ask(withCookie("www.example.", "fedcba9876543210"))); c[:16] != "fedcba9876543210" {
+		t.Error("one client's cookie was given to another: ", c)
+	}
+	for _, bad := range []string{"01", client + "00", client + "0102030405", client + hex.EncodeToString(make([]byte, 33))} {
+		if m := f.ask(withCookie("www.example.", bad)); m.Rcode != dns.RcodeFormatError {
+			t.Errorf("malformed cookie %s: %s", bad, m)
+		}
+	}
+	// Only for a cookie (RFC 7873 §5.4).
+	raw := packed(t, withCookie(".", client))
+	none := append(append([]byte{}, raw[:12]...), raw[17:]...)
+	none[5] = 0
+	var m dns.Msg
+	if err := m.Unpack(f.send(none, 5*time.Second)); err != nil || m.Rcode != 0 || len(cookieOf(&m)) != 2*fullCookie {
+		t.Error(err, &m)
+	}
+	if _, err := readCookieSecrets(file + "x"); err == nil {
+		t.Error("a missing file was accepted")
+	}
+}
+
+func TestD14KeepaliveOnTCPOnly(t *testing.T) {
+	f := newFront(t, setup{})
+	q := withOPT(asking("www.example.", dns.TypeA), 1232, false)
+	q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}, &dns.EDNS0_PADDING{Padding: make([]byte, 3)}}
+	if m := f.ask(q); len(m.IsEdns0().Option) != 0 {
+		t.Error("over UDP: ", m)
+	}
+	m := f.askTCP(q)
+	if o := m.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout != 100 {
+		t.Error("over TCP: ", m)
+	}
+}
+
+func TestD16DiscoveryIsAnsweredHere(t *testing.T) {
+	f := newFront(t, setup{})
+	for _, typ := range []uint16{dns.TypeSVCB, dns.TypeA} {
+		m := f.ask(asking("_dns.Resolver.ARPA.", typ))
+		if m.Rcode != 0 || len(m.Answer) != 0 || len(m.Ns) != 1 || m.Ns[0].Header().Rrtype != dns.TypeSOA {
+			t.Error(m)
+		}
+	}
+	if f.asked() != 0 {
+		t.Error("it was forwarded")
+	}
+}
+
+func TestD61RateLimit(t *testing.T) {
+	legs(t, func(t *testing.T, plain bool) {
+		file := filepath.Join(t.TempDir(), "cookies")
+		if err := os.WriteFile(file, []byte("000102030405060708090a0b0c0d0e0f\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := newFront(t, setup{plain: plain, config: func(c *Config) {
+			c.RateLimit.QueriesPerSecond, c.RateLimit.Burst, c.CookieSecretFile = 1, 10, file
+		}})
+		cookie := cookieOf(f.ask(withCookie("www.example.", "0123456789abcdef")))
+		for range 9 {
+			if m := f.ask(asking("www.example.", dns.TypeA)); m.Truncated {
+				t.Error("limited within the burst")
+			}
+		}
+		answers, truncated := 0, 0
+		for range 10 {
+			out := f.send(packed(t, asking("www.example.", dns.TypeA)), 20*time.Millisecond)
+			if out == nil {
+				continue
+			}
+			answers++
+			if out[2]&2 != 0 {
+				truncated++
+			}
+		}
+		if answers < 4 || answers > 6 || truncated < 4 {
+			t.Errorf("over the limit: %d answers, %d truncated, want every second", answers, truncated)
+		}
+		for range 20 {
+			f.askTCP(asking("www.example.", dns.TypeA))
+			if m := f.ask(withCookie("www.example.", cookie)); m.Truncated {
+				t.Error("a client with a valid cookie is limited")
+			}
+		}
+		if s := f.Stats(); s.Drops[UDP][DropRateLimit] < 4 {
+			t.Error(s.Drops)
+		}
+		f.later(5 * time.Second)
+		if m := f.ask(asking("www.example.", dns.TypeA)); m.Truncated {
+			t.Error("tokens do not come back")
+		}
+	})
+}
+
+func TestD61PrefixesShareABucket(t *testing.T) {
+	c := RateLimitConfig{QueriesPerSecond: 5, IPv4Prefix: 24, IPv6Prefix: 56, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}
+	f := newFront(t, setup{})
+	l := newLimiter(&c, f.seed, nil)
+	take := func(a string) limited { return l.take(netip.MustParseAddr(a), 0) }
+	for i := range 5 {
+		if take("192.0.2.1") != within || take("2001:db8::1") != within {
+			t.Error(i)
+		}
+	}
+	for a, want := range map[string]bool{"192.0.2.99": false, "192.0.3.1": true, "2001:db8:0:ff::1": false, "2001:db8:0:100::1": true, "198.51.100.7": true} {
+		if got := take(a) == within; got != want {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
+	if newLimiter(&c, f.seed, l).take(netip.MustParseAddr("192.0.2.1"), 0) == within {
+		t.Error("a reload forgives everybody")
+	}
+	for i := range 1 << 20 { // a flood of prefixes needs no memory
+		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), int64(i))
+	}
+}
+
+func TestD62LongestZonePicksThePool(t *testing.T) {
+	f := newFront(t, setup{})
+	other := newResolver(t, nil)
+	var m pool.Member
+	m.Config.SetDefaults()
+	m.Config.Name, m.Config.Address, m.Addr = "x", other.addr.String(), other.addr
+	var c pool.Config
+	c.SetDefaults("dns")
+	c.Name, c.Protocol = "inside", "dns"
+	p, err := pool.New(c, "dns", []pool.Member{m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := f.opts
+	o.Pools = map[string]*pool.Pool{"resolvers": f.pool, "inside": p}
+	o.Config.Routes = []Route{{Zones: []string{"corp.example.", "10.in-addr.arpa"}, Pool: "inside"}, {Zones: []string{"public.corp.example."}, Pool: "resolvers"}}
+	if err := f.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	for name, inside := range map[string]bool{
+		"corp.example.": true, "WWW.Corp.Example.": true, "public.corp.example.": false, "a.public.corp.example.": false, "xcorp.example.": false,
+		"1.0.0.10.in-addr.arpa.": true, "example.": false, ".": false,
+	} {
+		before := other.asked.Load()
+		f.ask(asking(name, dns.TypeA))
+		if got := other.asked.Load() != before; got != inside {
+			t.Errorf("%s: inside %v", name, got)
+		}
+	}
+}
