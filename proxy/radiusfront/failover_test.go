@@ -127,6 +127,42 @@ func TestR30MovesWhenTheBackendFallsWhileWaiting(t *testing.T) {
 	}
 }
 
+func TestR30MovesAsSoonAsTheBudgetAllows(t *testing.T) {
+	const n, free = 150, 99 // what the budget gives in any case
+	var configs []pool.BackendConfig
+	a := newServer(t, func(r received) []byte {
+		if r.n == n { // bob's
+			return accept(r)
+		}
+		return nil
+	})
+	b := newServer(t, accept)
+	f := newFront(t, setup{
+		backends: []*server{a, b}, pool: func(c *pool.Config) { c.Balance = "ordered"; c.RetryBudget = 0 },
+		backend: func(c *pool.BackendConfig) { configs = append(configs, *c) },
+	})
+	nas := newNAS(t, f.authAddr())
+	for id := range n {
+		nas.send(pap(t, byte(id), "alice", "x"))
+	}
+	a.wait(n)
+	f.clock.advance(time.Second)
+	nas.exchange(pap(t, n, "bob", "x")) // a reply: the backend is not suspected, so that moves are charged
+	f.clock.advance(600 * time.Millisecond)
+	b.wait(free)
+	f.until("the rest repeated", func(st *Stats) bool { return st.Moved == free && st.Repeated == n-free })
+	if f.h["b0/auth"].State() != health.Up {
+		t.Fatal("the silent backend is suspected, and moves are free")
+	}
+	c := f.auth.Config()
+	c.RetryBudget = 2
+	if err := f.auth.Update(c, []pool.Member{{Config: configs[0], Addr: a.addr(), Health: f.h["b0/auth"]}, {Config: configs[1], Addr: b.addr(), Health: f.h["b1/auth"]}}); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(120 * time.Millisecond) // far less than another attempt_timeout
+	f.until("all moved", func(st *Stats) bool { return st.Moved == n })
+}
+
 func TestR30StaysWhenNobodyElseIsUp(t *testing.T) {
 	a, b := newServer(t, silent), newServer(t, silent)
 	f := newFront(t, setup{backends: []*server{a, b}, pool: ordered})

@@ -92,12 +92,13 @@ func (w *worker) due(e *entry) {
 		return
 	case a.silent && w.moveOn(f, anyBackend, charged):
 		return
-	case a.silent && f.n < f.target.limits[e.kind].attempts && !f.pinned && w.now-a.last < patience:
+	case a.silent && w.now-a.last >= patience:
+		w.repeat(f, a)
+	}
+	if a.silent && f.n < f.target.limits[e.kind].attempts && !f.pinned {
 		// The budget or max_in_flight stood in the way: both recover.
 		w.wheel.move(e, min(w.now+budgetDelay, f.deadline))
 		return
-	case a.silent && w.now-a.last >= patience:
-		w.repeat(f, a)
 	}
 	w.schedule(f)
 }
