@@ -52,3 +52,23 @@ func TestNothingAllocatesInTheWorker(t *testing.T) {
 		t.Errorf("%v allocations for one transaction", got)
 	}
 }
+
+func TestNothingAllocatesForAKnownSession(t *testing.T) {
+	s, nas := newSessions(1000), handPeer.Addr()
+	req := acctRequest(1, "session", avp(radwire.AttrUserName, "alice"), avp(radwire.AttrFramedIPAddress, "\x0a\x00\x00\x01"))
+	stop := plainRequest(radwire.AccountingRequest, 1, nasSecret, avp(44, "session"), avp(40, "\x00\x00\x00\x02"))
+	var ix, stopIx radwire.Index
+	if _, err := radwire.Walk(req, &ix); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := radwire.Walk(stop, &stopIx); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(500, func() {
+		s.account(nas, "main", req, &ix) // a start
+		s.account(nas, "main", req, &ix) // an interim update
+		s.account(nas, "main", stop, &stopIx)
+	}); n != 0 {
+		t.Errorf("%v allocations for one session", n)
+	}
+}

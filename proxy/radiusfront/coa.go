@@ -109,8 +109,8 @@ func (w *worker) staleEvent(p []byte) bool {
 	if len(v) != 4 {
 		return false
 	}
-	now := w.started.Unix() + w.now/int64(time.Second)
-	return now-int64(binary.BigEndian.Uint32(v)) > coaWindow/int64(time.Second)
+	// The wall clock, which may have been set since the start.
+	return w.clock().Unix()-int64(binary.BigEndian.Uint32(v)) > coaWindow/int64(time.Second)
 }
 
 // routeCoA finds the NAS that a request is for, by what it calls itself, else

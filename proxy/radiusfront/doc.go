@@ -21,6 +21,13 @@
 // them.
 //
 // The way of a request: worker.go (batches) → request.go (gates, client,
-// duplicates, verification, admission) → forward.go (backend, identifier,
-// rewrite) → reply.go; time passes in timers.go.
+// duplicates, verification, admission; learnt.go for what its address has
+// shown before) → forward.go (realm.go, affinity.go; backend, identifier,
+// rewrite) → reply.go; time passes in timers.go. CoA and Disconnect go the
+// other way: coa.go, with sessions.go to find the NAS. explain.go says where a
+// request would go without sending it.
+//
+// A worker's memory: an entry for each request in flight or remembered
+// (table.go), and a flight with the request's bytes only while it is in flight.
+// Sessions and what was learnt are the service's, each behind its own lock.
 package radiusfront

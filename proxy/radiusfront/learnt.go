@@ -146,7 +146,7 @@ func (w *worker) judge(cl *client, a netip.Addr, signed bool) Reason {
 	}
 	cl.unsigned.Add(1)
 	src.unsigned.Add(1)
-	src.lastUnsigned.Store(w.started.Unix() + w.now/int64(time.Second))
+	src.lastUnsigned.Store(w.clock().Unix())
 	switch cl.posture {
 	case postureRequire:
 		return ReasonUnsigned
