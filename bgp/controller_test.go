@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -350,6 +351,34 @@ func TestA20ReloadIsRefusedOrTakenWhole(t *testing.T) {
 			t.Error(err)
 		}
 		n.expect(t, "none")
+		n.close(t)
+	})
+}
+
+func TestA20EntryOfAReloadMayBeginDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"))
+		n := startNode(t, s, nil)
+		n.SetServices(svcUp)
+		s.Anycast = append([]AnycastConfig{}, s.Anycast...)
+		s.Anycast = append(s.Anycast, anycast(func(a *AnycastConfig) {
+			a.Name, a.Prefixes = "new-vip", []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}
+		}))
+		if err := n.SetConfig(s, false, "new-vip"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, set := range n.r.sets {
+			for _, r := range set {
+				if r.Prefix.String() == "198.51.100.1/32" {
+					t.Errorf("announced although it is drained: %v", r)
+				}
+			}
+		}
+		if a := n.Status().Anycast[1]; a.State != Withdrawn || a.Reason != ReasonDrained {
+			t.Errorf("status %+v", a)
+		}
+		n.expect(t, "good")
 		n.close(t)
 	})
 }
