@@ -100,7 +100,7 @@ func (s *shard) shrink() {
 	for s.count > s.maxEntries || s.bytes > s.maxBytes {
 		small, main := &s.queues[queueSmall], &s.queues[queueMain]
 		switch {
-		case small.count*10 > s.maxEntries || small.bytes*10 > s.maxBytes:
+		case small.count*10 > s.maxEntries || small.bytes*10 > s.maxBytes && len(small.ids) > 1:
 			s.evict(queueSmall)
 		case len(main.ids) > 0:
 			s.evict(queueMain)

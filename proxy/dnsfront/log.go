@@ -50,6 +50,18 @@ func (l logger) guessing(b *pool.Backend, f *flight) {
 		zap.String("backend", b.Name()), zap.String("name", dnswire.NameString(f.name())))
 }
 
+func (l logger) snapshotIgnored(err error) {
+	l.always.Warn("the cache begins empty", zap.Error(err))
+}
+
+func (l logger) snapshotLoaded(n int) {
+	l.always.Info("cache loaded from its snapshot", zap.Int("entries", n))
+}
+
+func (l logger) snapshotSaved(n int) {
+	l.always.Info("cache written to its snapshot", zap.Int("entries", n))
+}
+
 // errnoOf finds the system's error in err.
 func errnoOf(err error) (syscall.Errno, bool) {
 	var errno syscall.Errno

@@ -118,6 +118,7 @@ func (s *Service) Start() error {
 		return errors.Join(fmt.Errorf("starting DNS service %q: %w", s.name, err), closeListeners(set.listeners), s.closeGroups())
 	}
 	s.started = true
+	s.loadSnapshot(&set)
 	s.settings.Store(&set)
 	for _, w := range s.workers {
 		s.done.Go(func() {
@@ -220,6 +221,7 @@ func (s *Service) Close(ctx context.Context) error {
 	s.tcpUp.close()
 	s.done.Wait()
 	s.abandon()
+	errs = append(errs, s.saveSnapshot(set))
 	if set.cache != nil {
 		set.cache.close()
 	}

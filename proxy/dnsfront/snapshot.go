@@ -1,0 +1,237 @@
+package dnsfront
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sereno/proxy/dnswire"
+)
+
+// The snapshot of a cache (D39): a header, then records, then a trailer whose check sum
+// covers everything before it. Whatever is not exactly so is a torn or foreign file,
+// and none of it is used. Times are absolute, so that TTLs go on counting while the
+// node is down.
+//
+// Header: magic (8 octets), moment at which it was written (int64, Unix ms).
+// Record: octets of the rest (uint32), age (uint32, ticks), life (uint32, seconds),
+// key flags, kind, upper rcode (uint8 each), places (uint16), EDE (uint16), message
+// (uint16), then places, EDE and message. Trailer: 0 (uint32), number of records
+// (uint32), CRC-32C.
+const (
+	snapshotMagic  = "SERENOC1"
+	snapshotRecord = 4 + 4 + 3 + 6
+	snapshotMax    = 4 * dnswire.MaxMessage
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errForeign is what is said of a file that is not a whole snapshot.
+var errForeign = errors.New("not a whole cache snapshot")
+
+// save writes every entry to path: first to a file beside it, which then takes its
+// place, so that a crash leaves the old one or the new one.
+func (c *cache) save(path string, now time.Time, at tick) (records int, err error) {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("writing cache snapshot: %w", err)
+	}
+	records, err = c.write(f, now, at)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("writing cache snapshot: %w", err), os.Remove(tmp))
+	}
+	return records, nil
+}
+
+func (c *cache) write(w io.Writer, now time.Time, at tick) (int, error) {
+	sum := crc32.New(castagnoli)
+	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<20)
+	buf := binary.LittleEndian.AppendUint64([]byte(snapshotMagic), uint64(now.UnixMilli())) //nolint:gosec // after 1970
+	if _, err := out.Write(buf); err != nil {
+		return 0, err
+	}
+	records := 0
+	for i := range c.shards {
+		s := &c.shards[i]
+		buf = buf[:0]
+		n := 0
+		s.mu.RLock()
+		for _, slot := range s.table {
+			if slot.loc != 0 {
+				buf = appendRecord(buf, s.entry(slot.loc), at)
+				n++
+			}
+		}
+		s.mu.RUnlock()
+		if _, err := out.Write(buf); err != nil {
+			return 0, err
+		}
+		records += n
+	}
+	buf = binary.LittleEndian.AppendUint32(append(buf[:0], 0, 0, 0, 0), uint32(records)) //nolint:gosec // fits
+	if _, err := out.Write(buf); err != nil {
+		return 0, err
+	}
+	if err := out.Flush(); err != nil {
+		return 0, err
+	}
+	_, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
+	return records, err
+}
+
+func appendRecord(dst, e []byte, at tick) []byte {
+	off, n := message(e)
+	var age uint32
+	if stored := tick(binary.LittleEndian.Uint32(e[entryStored:])); at > stored {
+		age = uint32(at - stored)
+	}
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, age)
+	dst = append(dst, e[entryLife:entryLife+4]...)
+	dst = append(dst, e[entryFlags]&flagKeyMask, e[entryFlags]&flagKindMask>>flagKindShift, e[entryRcode])
+	dst = append(dst, e[entryPlaces:entryPlaces+2]...)
+	dst = append(dst, e[entryEDE:entryEDE+2]...)
+	dst = append(dst, e[entryMsg:entryMsg+2]...)
+	dst = append(dst, e[entryHeader:off+n]...)
+	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-4)) //nolint:gosec // an entry is short
+	return dst
+}
+
+// load reads a snapshot into the cache, as it has aged since. On an error the cache is
+// as it was.
+func (c *cache) load(path string, now time.Time, at tick, hash func(key []byte) uint64) (records int, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("reading cache snapshot: %w", err)
+	}
+	if len(b) < len(snapshotMagic)+8+8+4 || string(b[:len(snapshotMagic)]) != snapshotMagic ||
+		crc32.Checksum(b[:len(b)-4], castagnoli) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
+		return 0, fmt.Errorf("reading cache snapshot %s: %w", path, errForeign)
+	}
+	written := time.UnixMilli(int64(binary.LittleEndian.Uint64(b[len(snapshotMagic):]))) //nolint:gosec // as written
+	asleep := tick(0).add(max(0, now.Sub(written)))
+	body := b[len(snapshotMagic)+8 : len(b)-12]
+	// Look at all of it before any of it is used.
+	var a answer
+	for rest := body; len(rest) > 0; records++ {
+		if rest, _, _, err = readRecord(rest, &a, nil); err != nil {
+			return 0, fmt.Errorf("reading cache snapshot %s: %w", path, err)
+		}
+	}
+	var key []byte
+	for rest := body; len(rest) > 0; {
+		var age tick
+		rest, key, age, _ = readRecord(rest, &a, key)
+		// The cache's clock begins with the service: what was stored before is given
+		// the life that is left of it, with its TTLs lowered here and now.
+		age = tick(min(uint64(age)+uint64(asleep), 1<<31))
+		if gone := uint32(age / ticksPerSecond); gone < a.life {
+			dnswire.AgeTTLs(a.msg, a.ttls, gone)
+			a.life -= gone
+		} else if over := gone - a.life; a.kind != kindFailure && uint64(over)*ticksPerSecond < uint64(c.shards[0].staleFor) {
+			a.life = 0 // expired, and still good to be given stale for a while
+		} else {
+			continue
+		}
+		c.put(key, hash(key), at, &a)
+	}
+	return records, nil
+}
+
+// readRecord takes one record off b. Nothing in it is believed before it was checked.
+func readRecord(b []byte, a *answer, room []byte) (rest, key []byte, age tick, err error) {
+	if len(b) < 4 {
+		return nil, nil, 0, errForeign
+	}
+	n := int(binary.LittleEndian.Uint32(b))
+	if n < snapshotRecord || n > snapshotMax || n > len(b)-4 {
+		return nil, nil, 0, errForeign
+	}
+	r, rest := b[4:4+n], b[4+n:]
+	age = tick(binary.LittleEndian.Uint32(r))
+	places, ede, size := int(binary.LittleEndian.Uint16(r[11:])), int(binary.LittleEndian.Uint16(r[13:])), int(binary.LittleEndian.Uint16(r[15:]))
+	if n != snapshotRecord+2*places+ede+size || r[8]&^flagKeyMask != 0 || r[9] > uint8(kindFailure) || ede > maxEDE {
+		return nil, nil, 0, errForeign
+	}
+	*a = answer{ttls: a.ttls[:0], life: binary.LittleEndian.Uint32(r[4:]), kind: answerKind(r[9]), extRcode: r[10]}
+	at := snapshotRecord + 2*places
+	a.ede, a.msg = r[at:at+ede], r[at+ede:]
+	var parsed dnswire.Reply
+	if dnswire.ParseReply(a.msg, &parsed) != nil || parsed.OPT.Present || len(parsed.TTLs) != places {
+		return nil, nil, 0, errForeign
+	}
+	a.ttls = append(a.ttls, parsed.TTLs...)
+	key = append(parsed.Key(room[:0], a.msg), r[8]|keyRD)
+	return rest, key, age, nil
+}
+
+// snapshotPath is where a service keeps its snapshot; "" if it has none.
+func (s *Service) snapshotPath(c *Config) string {
+	if s.stateDir == "" || !c.Cache.Enabled || !c.Cache.Snapshot {
+		return ""
+	}
+	return filepath.Join(s.stateDir, "cache-"+safeName(c.Name))
+}
+
+// safeName makes a file name of a service's name, different for different names.
+func safeName(name string) string {
+	out := make([]byte, 0, len(name))
+	for _, b := range []byte(name) {
+		switch {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '-', b == '_':
+			out = append(out, b)
+		default:
+			out = fmt.Appendf(out, "%%%02x", b)
+		}
+	}
+	return string(out)
+}
+
+// loadSnapshot fills the cache at the start. A missing file is usual; a bad one is
+// warned of and ignored.
+func (s *Service) loadSnapshot(set *settings) {
+	path := s.snapshotPath(&set.cfg)
+	if path == "" || set.cache == nil {
+		return
+	}
+	now := s.nowFunc()
+	n, err := set.cache.load(path, now, tickOf(int64(now.Sub(s.base))), s.hash)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		s.log.snapshotIgnored(err)
+	default:
+		s.log.snapshotLoaded(n)
+	}
+}
+
+// saveSnapshot writes the cache at the stop. Nobody uses it any more.
+func (s *Service) saveSnapshot(set *settings) error {
+	path := s.snapshotPath(&set.cfg)
+	if path == "" || set.cache == nil {
+		return nil
+	}
+	now := s.nowFunc()
+	n, err := set.cache.save(path, now, tickOf(int64(now.Sub(s.base))))
+	if err == nil {
+		s.log.snapshotSaved(n)
+	}
+	return err
+}

@@ -1,0 +1,122 @@
+package dnsfront
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+func TestD39SnapshotOverARestart(t *testing.T) {
+	f := newFront(t, setup{stateDir: t.TempDir()})
+	for i := range 200 {
+		f.ask(asking(unique(i), dns.TypeA))
+	}
+	f.ask(withOPT(asking("nx.example.", dns.TypeA), 1232, true))
+	f.askTCP(asking("big.example.", dns.TypeA))
+	f.later(100 * time.Second)
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.later(50 * time.Second) // while it is down
+	before := f.asked()
+	f.start()
+	for i := range 200 {
+		if got := ttlOf(t, f.ask(asking(unique(i), dns.TypeA))); got < 148 || got > 150 {
+			t.Fatalf("TTL %d, want about 150", got)
+		}
+	}
+	if m := f.askTCP(asking("big.example.", dns.TypeA)); len(m.Answer) != 200 {
+		t.Error(m)
+	}
+	if n := f.asked(); n != before {
+		t.Errorf("asked %d times after the restart", n-before)
+	}
+	for _, r := range f.resolvers {
+		r.set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(dns.RcodeServerFailure))} })
+	}
+	m := f.ask(withOPT(asking("nx.example.", dns.TypeA), 1232, true)) // expired meanwhile
+	if m.Rcode != dns.RcodeNameError || ede(m) != 19 {
+		t.Error("an answer that expired while it was down is not given stale: ", m)
+	}
+}
+
+func TestD39TornAndForeignFilesAreIgnored(t *testing.T) {
+	dir := t.TempDir()
+	f := newFront(t, setup{stateDir: dir})
+	for i := range 20 {
+		f.ask(asking(unique(i), dns.TypeA))
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "cache-resolver")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := testCache(t, cacheLimits{entries: 1000})
+	load := func(b []byte) (int, error) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return c.load(path, time.Now(), 0, c.hash)
+	}
+	for i := range good {
+		bad := append([]byte{}, good...)
+		bad[i] ^= 4
+		if n, err := load(bad); !errors.Is(err, errForeign) || n != 0 {
+			t.Fatalf("octet %d changed: %d %v", i, n, err)
+		}
+	}
+	for i := 0; i < len(good); i += 7 {
+		if _, err := load(good[:i]); !errors.Is(err, errForeign) {
+			t.Fatalf("cut at %d: %v", i, err)
+		}
+	}
+	if n, _ := c.size(); n != 0 {
+		t.Error("something of a bad file was used:", n)
+	}
+	if n, err := load(good); n != 20 || err != nil {
+		t.Error(n, err)
+	}
+	if err := os.WriteFile(path, good[:50], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	f.ask(asking(unique(1), dns.TypeA))
+}
+
+func FuzzSnapshotRecord(f *testing.F) {
+	c := testCache(f, cacheLimits{entries: 100})
+	key := cacheKey("www.example.")
+	c.put(key, c.hash(key), 0, cacheAnswer(key, 60, 70))
+	for _, s := range c.shards[0].table {
+		if s.loc != 0 {
+			f.Add(appendRecord(nil, c.shards[0].entry(s.loc), 5))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var a answer
+		_, key, _, err := readRecord(b, &a, nil)
+		if err != nil {
+			return
+		}
+		a.life = max(1, a.life)
+		c.put(key, c.hash(key), 0, &a)
+		var h hit
+		buf := make([]byte, 65535)
+		if !c.get(key, c.hash(key), 0, buf, len(buf), false, 0, &h) && len(a.msg) < 50000 && a.kind != kindFailure {
+			t.Fatal("stored and not found")
+		}
+	})
+}
+
+func TestSafeName(t *testing.T) {
+	if got := safeName("../a b"); got != "%2e%2e%2fa%20b" {
+		t.Error(got)
+	}
+}
