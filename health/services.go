@@ -30,12 +30,6 @@ type ServicesOptions struct {
 	// OnPause hears of every pause of this process of 200 ms or more. By then every
 	// backend and every listener is being asked anew.
 	OnPause func(Pause)
-	// OnProven hears, after a pause longer than Lease, once of each service whose
-	// listeners and min_healthy of whose backends have answered since (A16). A
-	// service that is not proven before the next such pause is heard of after that.
-	OnProven func(service string)
-	// Lease is bgp.lease; 0: no pause asks for proof.
-	Lease time.Duration
 	// SelfProbeEvery and SelfProbeTimeout; 0: 1 s and 800 ms.
 	SelfProbeEvery, SelfProbeTimeout time.Duration
 }
@@ -46,7 +40,7 @@ type ServicesOptions struct {
 type Services struct {
 	o      ServicesOptions
 	self   func(ctx context.Context, kind string, l Listener) (selfOutcome, error)
-	said   *queue[any] // ServiceEvent, Pause, or a name that is proven
+	said   *queue[any] // ServiceEvent or Pause
 	wake   chan struct{}
 	stop   chan struct{}
 	done   chan struct{}
@@ -67,7 +61,6 @@ type service struct {
 	since   time.Time
 	ever    bool
 	open    bool
-	proof   time.Time // end of the pause after which it has to prove itself; zero: it has
 }
 
 // NewServices starts judging; Close ends it. A Monitor serves one Services, and is
@@ -102,10 +95,6 @@ func (s *Services) say(v any) {
 	case Pause:
 		if s.o.OnPause != nil {
 			s.o.OnPause(v)
-		}
-	case string:
-		if s.o.OnProven != nil {
-			s.o.OnProven(v)
 		}
 	}
 }
@@ -240,9 +229,6 @@ func (s *Services) pause(p Pause) {
 	s.said.put(p)
 	for _, v := range s.services {
 		v.self.again()
-		if s.o.Lease > 0 && p.Length() > s.o.Lease {
-			v.proof = p.End
-		}
 	}
 }
 
@@ -269,23 +255,26 @@ func (s *Services) look() {
 		}
 		v.verdict = next
 		v.ever = v.ever || next.serves
-		s.prove(v, &e)
 	}
 }
 
-// prove tells once when a service has proven itself after a pause (A16).
-func (s *Services) prove(v *service, e *serviceEvidence) {
-	if v.proof.IsZero() || !v.self.passedSince(v.proof) {
-		return
+// Proven tells whether, since then, every listener of the service has passed the
+// self-probe and min_healthy backends of each role that it needs have answered a
+// probe: what is asked for after a pause longer than the speakers' lease (A16).
+func (s *Services) Proven(name string, since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.services[name]
+	if v == nil || !v.self.passedSince(since) {
+		return false
 	}
-	for i := range e.roles {
-		r := &e.roles[i]
-		if s.o.Monitor.Role(r.pool, r.role, v.proof).Proven < r.least {
-			return
+	for _, role := range v.needs() {
+		r := s.role(v.Pool, role)
+		if s.o.Monitor.Role(r.pool, r.role, since).Proven < r.least {
+			return false
 		}
 	}
-	v.proof = time.Time{}
-	s.said.put(v.Name)
+	return true
 }
 
 // evidence gathers what the verdict on a service depends on.

@@ -100,13 +100,12 @@ type site struct {
 	services *Services
 }
 
-func newSite(t *testing.T, lease time.Duration, targets ...Target) *site {
+func newSite(t *testing.T, targets ...Target) *site {
 	s := &site{world: newWorld(t), mirror: newMirror()}
 	s.monitor = newMonitor(Options{Now: s.clock.now}, s.clock.probing(s.world))
 	s.services = newServices(ServicesOptions{
-		Monitor: s.monitor, OnEvent: s.event, Lease: lease,
-		OnPause:  func(p Pause) { s.line(fmt.Sprintf("pause of %v s", int(p.Length().Seconds()))) },
-		OnProven: func(name string) { s.line("proven " + name) },
+		Monitor: s.monitor, OnEvent: s.event,
+		OnPause: func(p Pause) { s.line(fmt.Sprintf("pause of %v s", int(p.Length().Seconds()))) },
 	}, s.mirror.probe)
 	s.monitor.Apply(targets)
 	return s
@@ -126,7 +125,7 @@ func (s *site) expect(t *testing.T, want ...string) {
 
 func TestA07TheLifeOfAService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"), dnsTarget("b"))
+		s := newSite(t, dnsTarget("a"), dnsTarget("b"))
 		defer s.close()
 		begin := time.Now()
 		s.services.Apply(map[string]int{"resolvers": 1}, []Service{dnsService()})
@@ -166,7 +165,7 @@ func TestA07TheLifeOfAService(t *testing.T) {
 func TestA11AServiceGoesDownWithin50msOfItsLastBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fell atomic.Pointer[time.Time]
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		s.services.Apply(map[string]int{"resolvers": 1}, []Service{dnsService()})
 		time.Sleep(time.Second)
@@ -186,7 +185,7 @@ func TestA11AServiceGoesDownWithin50msOfItsLastBackend(t *testing.T) {
 func TestA07TheSelfProbeHasFailedAfterThreeInARow(t *testing.T) {
 	for _, broken := range []Listener{udpListener, tcpListener} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSite(t, 0, dnsTarget("a"))
+			s := newSite(t, dnsTarget("a"))
 			defer s.close()
 			var read atomic.Uint64
 			v := dnsService()
@@ -218,7 +217,7 @@ func TestA07TheSelfProbeHasFailedAfterThreeInARow(t *testing.T) {
 
 func TestA22BusyWorkersPassTheSelfProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		var read atomic.Uint64
 		v := dnsService()
@@ -235,7 +234,7 @@ func TestA22BusyWorkersPassTheSelfProbe(t *testing.T) {
 		s.expect(t, "resolver starting up healthy", "resolver up down self-probe-failed")
 	})
 	synctest.Test(t, func(t *testing.T) { // our own questions don't count as work
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		v := dnsService()
 		v.Activity = func() uint64 { return uint64(s.count(udpListener)) }
@@ -249,7 +248,7 @@ func TestA22BusyWorkersPassTheSelfProbe(t *testing.T) {
 
 func TestA07WithoutItsAddressAServiceIsNotHealthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		s.mirror.set(udpListener, selfAbsent)
 		v := dnsService()
@@ -267,7 +266,7 @@ func TestA07WithoutItsAddressAServiceIsNotHealthy(t *testing.T) {
 
 func TestA07NeverHealthyBeforeItsListenersAndSelfProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		var open atomic.Bool
 		v := dnsService()
@@ -286,7 +285,7 @@ func TestA07NeverHealthyBeforeItsListenersAndSelfProbe(t *testing.T) {
 		s.expect(t, "resolver starting up healthy", "resolver up down listener-closed")
 	})
 	synctest.Test(t, func(t *testing.T) { // busy from the first moment, and never proven
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		s.mirror.set(udpListener, selfSilent)
 		v := dnsService()
@@ -310,7 +309,7 @@ func TestA07AFullSpoolMakesAccountingCount(t *testing.T) {
 		acct := Target{Key: Key{"radius", "acct-only", "acct"}, Protocol: "radius"}
 		auth.Config.SetDefaults("radius")
 		acct.Config.SetDefaults("radius")
-		s := newSite(t, 0, auth, acct)
+		s := newSite(t, auth, acct)
 		defer s.close()
 		s.world.set("acct-only", "silent")
 		var accepts atomic.Bool
@@ -335,7 +334,7 @@ func TestA07ARoutedPoolDegradesAndNeverTakesDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := dnsTarget("c")
 		other.Pool = "internal"
-		s := newSite(t, 0, dnsTarget("a"), other)
+		s := newSite(t, dnsTarget("a"), other)
 		defer s.close()
 		v := dnsService()
 		v.Routes = []string{"internal", "resolvers"}
@@ -351,7 +350,7 @@ func TestA07ARoutedPoolDegradesAndNeverTakesDown(t *testing.T) {
 // are gone; a drain is remembered.
 func TestA07AReloadOfServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		s.services.Drain("later", true)
 		s.services.Apply(nil, []Service{dnsService()})
@@ -381,7 +380,7 @@ func TestA07AReloadOfServices(t *testing.T) {
 
 func TestA16AfterALongPauseAServiceProvesItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 3*time.Second, dnsTarget("a"), dnsTarget("b"))
+		s := newSite(t, dnsTarget("a"), dnsTarget("b"))
 		defer s.close()
 		s.services.Apply(map[string]int{"resolvers": 2}, []Service{dnsService()})
 		time.Sleep(2100 * time.Millisecond)
@@ -392,24 +391,38 @@ func TestA16AfterALongPauseAServiceProvesItself(t *testing.T) {
 			t.Error("after a short pause no self-probe runs at once")
 		}
 		time.Sleep(2 * time.Second)
-		s.expect(t, "resolver starting up healthy", "pause of 2 s")
 		s.world.set("b", "silent")
 		s.clock.jump(4 * time.Second)
+		after := s.clock.now()
+		if s.services.Proven("resolver", after) {
+			t.Error("it is proven before anybody was asked")
+		}
 		time.Sleep(700 * time.Millisecond)
-		s.expect(t, "resolver starting up healthy", "pause of 2 s", "pause of 4 s") // one of two backends has answered
+		if s.services.Proven("resolver", after) {
+			t.Error("it is proven, and only one of two backends has answered")
+		}
 		s.world.set("b", "")
 		time.Sleep(2 * time.Second)
-		s.expect(t, "resolver starting up healthy", "pause of 2 s", "pause of 4 s", "proven resolver")
+		if !s.services.Proven("resolver", after) {
+			t.Error("it is not proven, and all have answered")
+		}
 		// When all answer, the proof is there at once.
 		s.clock.jump(time.Minute)
+		after = s.clock.now()
 		time.Sleep(100 * time.Millisecond)
-		s.expect(t, "resolver starting up healthy", "pause of 2 s", "pause of 4 s", "proven resolver", "pause of 60 s", "proven resolver")
+		if !s.services.Proven("resolver", after) {
+			t.Error("it is not proven within 100 ms")
+		}
+		if s.services.Proven("nobody", after) {
+			t.Error("a service that is not there is proven")
+		}
+		s.expect(t, "resolver starting up healthy", "pause of 2 s", "pause of 4 s", "pause of 60 s")
 	})
 }
 
 func TestA06APauseDoesNotCountAgainstTheSelfProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 0, dnsTarget("a"))
+		s := newSite(t, dnsTarget("a"))
 		defer s.close()
 		s.services.Apply(nil, []Service{dnsService()})
 		time.Sleep(2 * time.Second)

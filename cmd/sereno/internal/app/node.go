@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,12 +193,7 @@ func (n *Node) requalify(ctx context.Context, service string) error {
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for {
-		s := n.shape.Load()
-		f := s.front(service)
-		if f == nil {
-			return fmt.Errorf("there is no service %s", service)
-		}
-		if status, ok := n.services.Status(service); ok && status.SelfProbe.After(since) && n.proven(s, f, since) {
+		if n.services.Proven(service, since) {
 			return nil
 		}
 		select {
@@ -208,21 +202,6 @@ func (n *Node) requalify(ctx context.Context, service string) error {
 		case <-every.C:
 		}
 	}
-}
-
-// proven tells whether min_healthy backends of every role that the service
-// needs have answered a probe since.
-func (n *Node) proven(s *shape, f front, since time.Time) bool {
-	j := f.judged()
-	for key, p := range s.pools {
-		if key.pool != j.Pool || (key.role == "auth" && !j.Auth) || (key.role == "acct" && !j.Acct) {
-			continue
-		}
-		if _, least := p.Healthy(); n.monitor.Role(key.pool, key.role, since).Proven < least {
-			return false
-		}
-	}
-	return true
 }
 
 // traffic is the number of packets that the services of an anycast entry have
