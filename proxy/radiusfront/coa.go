@@ -53,7 +53,9 @@ func (w *worker) coaRequest(c *udp.Conn, p []byte, d *udp.Dest) {
 	}
 	auth := radwire.PacketAuthenticator(p)
 	hash := w.table.hashOf(d, code, p[1]) ^ mix(binary.LittleEndian.Uint64(auth[:8]))
-	if old := w.table.findExact(hash, c, d, code, p[1], &auth); old != nil {
+	// The authenticator is part of the hash: a replayed packet must meet its
+	// first even after the identifier was used for others.
+	if old := w.table.find(hash, c, d, code, p[1], &auth); old != nil {
 		w.duplicate(old, c)
 		return
 	}

@@ -138,23 +138,46 @@ func TestR20AnotherAuthenticatorReplaces(t *testing.T) {
 	nas.verified(req, nas.receive(), nasSecret)
 }
 
+// TestR20UnsignedNeverReplacesSigned: nor does it suffer from it. A NAS that
+// signs only EAP uses an identifier for PAP too.
 func TestR20UnsignedNeverReplacesSigned(t *testing.T) {
 	backend := newServer(t, silent)
 	f := newFront(t, setup{backends: []*server{backend}})
 	nas := newNAS(t, f.authAddr())
-	req := pap(t, 1, "alice", "x")
-	nas.send(req)
-	r := backend.wait(1)[0]
-	forged := plainRequest(radwire.AccessRequest, 1, nasSecret, avp(1, "mallory"))
-	nas.send(forged)
-	f.untilDropped(KindAuth, ReasonReplay, 1)
+	eap := signed(radwire.AccessRequest, 1, nasSecret, avp(1, "alice"), avp(radwire.AttrEAPMessage, "eap"))
+	nas.send(eap)
+	first := backend.wait(1)[0]
+	other := plainRequest(radwire.AccessRequest, 1, nasSecret, avp(1, "bob"))
+	nas.send(other)
+	second := backend.wait(2)[1]
 	wrong := signed(radwire.AccessRequest, 1, "wrong", avp(1, "mallory"))
 	nas.send(wrong)
-	f.untilDropped(KindAuth, ReasonMessageAuthenticator, 1)
-	backend.send(accept(r), r.from)
-	nas.verified(req, nas.receive(), nasSecret)
-	nas.send(forged) // nor what is remembered
-	f.untilDropped(KindAuth, ReasonReplay, 2)
+	st := f.untilDropped(KindAuth, ReasonMessageAuthenticator, 1)
+	if st.InFlight[KindAuth] != 2 {
+		t.Errorf("%d in flight", st.InFlight[KindAuth])
+	}
+	backend.send(accept(first), first.from)
+	answer := nas.receive()
+	nas.verified(eap, answer, nasSecret)
+	backend.send(accept(second), second.from)
+	nas.verified(other, nas.receive(), nasSecret)
+
+	// What is remembered of the signed one stays; the unsigned one is replaced
+	// by the next of its kind, and both by the next signed one.
+	third := plainRequest(radwire.AccessRequest, 1, nasSecret, avp(1, "carol"))
+	backend.setAnswer(accept)
+	nas.exchange(third)
+	nas.send(eap)
+	if again := nas.receive(); !bytes.Equal(answer, again) {
+		t.Error("the signed one's answer is gone")
+	}
+	if st := f.balanced(); st.Remembered != 2 {
+		t.Errorf("%d remembered", st.Remembered)
+	}
+	nas.exchange(signed(radwire.AccessRequest, 1, nasSecret, avp(1, "alice"), avp(radwire.AttrEAPMessage, "next")))
+	if st := f.balanced(); st.Remembered != 1 {
+		t.Errorf("%d remembered", st.Remembered)
+	}
 }
 
 func TestR21AnotherBackendGetsEverythingAnew(t *testing.T) {

@@ -109,7 +109,6 @@ const (
 	ReasonAuthenticator                       // request authenticator wrong (R10)
 	ReasonMessageAuthenticator                // wrong (R12)
 	ReasonUnsigned                            // no Message-Authenticator where one is required (R12, R13)
-	ReasonReplay                              // would replace a signed request by an unsigned one (R20)
 	ReasonReplaced                            // another request came under its identifier (R20)
 	ReasonDuplicate                           // its first is still in flight (R20)
 	ReasonLoop                                // carries our own Proxy-State
@@ -129,7 +128,7 @@ const (
 
 var reasonNames = [NumReasons]string{
 	"malformed", "message-authenticators", "code", "unknown-client", "authenticator", "message-authenticator",
-	"unsigned", "replay", "replaced", "duplicate", "loop", "too-long", "client-limit", "service-limit",
+	"unsigned", "replaced", "duplicate", "loop", "too-long", "client-limit", "service-limit",
 	"no-backend", "no-identifier", "timeout", "state-lost", "no-pool", "stale", "forbidden", "closing",
 }
 

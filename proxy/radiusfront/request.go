@@ -41,25 +41,26 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	cl.requests.Add(1)
 
 	hash := w.table.hashOf(&pkt.Dest, code, p[1])
-	old := w.table.find(hash, c, &pkt.Dest, code, p[1])
-	if old != nil && old.auth == radwire.PacketAuthenticator(p) {
-		w.duplicate(old, c)
+	auth := radwire.PacketAuthenticator(p)
+	if first := w.table.find(hash, c, &pkt.Dest, code, p[1], &auth); first != nil {
+		w.duplicate(first, c)
 		return
 	}
 	secret, signed, reason := w.verify(cl, code, p)
 	if reason == NumReasons {
-		reason = w.admit(l, cl, pkt.Peer.Addr(), old, signed, p)
+		reason = w.admit(l, cl, pkt.Peer.Addr(), signed, p)
 	}
 	if reason != NumReasons {
 		w.book.drops[k][reason]++
 		return
 	}
-	if old != nil {
+	for old := w.table.replaceable(hash, c, &pkt.Dest, code, p[1], signed); old != nil; {
 		w.replace(old)
+		old = w.table.replaceable(hash, c, &pkt.Dest, code, p[1], signed)
 	}
 
 	e := w.newEntry()
-	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, radwire.PacketAuthenticator(p)
+	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, auth
 	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
 	if len(w.view.coaPeers) > 0 {
 		w.learnName(pkt.Peer.Addr(), p)
@@ -110,11 +111,8 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 
 // admit decides whether a request that verified, or had nothing to verify, is
 // taken on. It returns NumReasons, or the reason against it.
-func (w *worker) admit(l *listener, cl *client, from netip.Addr, old *entry, signed bool, p []byte) Reason {
+func (w *worker) admit(l *listener, cl *client, from netip.Addr, signed bool, p []byte) Reason {
 	k := l.kind
-	if old != nil && old.signed && !signed {
-		return ReasonReplay // RFC 5080 section 2.2.2
-	}
 	if k == KindAuth {
 		if reason := w.judge(cl, from, signed); reason != NumReasons {
 			return reason

@@ -95,25 +95,32 @@ func mix(x uint64) uint64 {
 	return x ^ x>>33
 }
 
-func (t *table) find(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte) *entry {
+// find is the entry of that very request: a duplicate meets its first.
+func (t *table) find(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte, auth *radwire.Authenticator) *entry {
 	for e := t.buckets[hash&uint64(len(t.buckets)-1)]; e != nil; e = e.chain {
-		if e.hash == hash && e.id == id && e.code == code && e.conn == c && e.dest.Peer == d.Peer && e.dest.Local == d.Local {
+		if e.same(hash, c, d, code, id) && e.auth == *auth {
 			return e
 		}
 	}
 	return nil
 }
 
-// findExact finds an entry of that very authenticator. CoA has several entries
-// under one identifier: a replayed packet must meet its first even after the
-// identifier was used for others (RFC 5176 section 6.3).
-func (t *table) findExact(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte, auth *radwire.Authenticator) *entry {
+// replaceable is an entry under the same identifier that a new request may
+// replace: any if the new one is signed, else one that is not signed either
+// (RFC 5080 section 2.2.2). A signed one and an unsigned one stand side by
+// side: what is forged ends no real request, and a NAS that signs only EAP
+// loses none of its others.
+func (t *table) replaceable(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte, signed bool) *entry {
 	for e := t.buckets[hash&uint64(len(t.buckets)-1)]; e != nil; e = e.chain {
-		if e.hash == hash && e.id == id && e.code == code && e.conn == c && e.dest.Peer == d.Peer && e.dest.Local == d.Local && e.auth == *auth {
+		if e.same(hash, c, d, code, id) && (signed || !e.signed) {
 			return e
 		}
 	}
 	return nil
+}
+
+func (e *entry) same(hash uint64, c *udp.Conn, d *udp.Dest, code radwire.Code, id byte) bool {
+	return e.hash == hash && e.id == id && e.code == code && e.conn == c && e.dest.Peer == d.Peer && e.dest.Local == d.Local
 }
 
 func (t *table) insert(e *entry) {
