@@ -79,6 +79,8 @@ func TestE2ERADIUSMaskedFailures(t *testing.T) {
 			s.WaitBackend("freeradius-1", "auth", "down")
 			s.WaitBackend("freeradius-1", "acct", "down")
 			work.sent(lab, 2000)
+			soFar := work.books()
+			t.Logf("with one FreeRADIUS %s: %s", how, &soFar)
 			if how == "killed" {
 				one.Start()
 			} else {

@@ -19,7 +19,7 @@ func TestE2ERates(t *testing.T) {
 	})
 	for _, rate := range []float64{5_000, 50_000} {
 		b := cached(t, s, rate)
-		t.Logf("%.0f cached queries/s: %s", rate, &b)
+		t.Logf("%.0f cached queries/s: %s (the generator up to %s behind)", rate, &b, b.Behind)
 		if !b.Clean() && rate <= 5_000 {
 			t.Errorf("%d lost, %d wrong: %v", b.Lost, b.Wrong, b.Faulty)
 		}
@@ -27,7 +27,7 @@ func TestE2ERates(t *testing.T) {
 	for _, rate := range []float64{1_000, 10_000} {
 		_, work := radiusLoad(t, s, load.RADIUSConfig{Common: load.Common{Rate: rate, Limit: uint64(4 * rate), Timeout: 6 * time.Second}})
 		b := <-work.result
-		t.Logf("%.0f authentications/s: %s", rate, &b)
+		t.Logf("%.0f authentications/s: %s (the generator up to %s behind)", rate, &b, b.Behind)
 		if !b.Clean() && rate <= 1_000 {
 			t.Errorf("%d lost, %d wrong: %v", b.Lost, b.Wrong, b.Faulty)
 		}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -26,6 +27,7 @@ no network. After the story it goes on, and backends can be broken and healed by
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			context.AfterFunc(ctx, stop) // a second Ctrl-C ends it the hard way
 			return Run(ctx, Options{Once: once, In: cmd.InOrStdin(), Out: cmd.OutOrStdout()})
 		},
 	}
