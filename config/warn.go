@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"sereno/bgp"
 )
 
 // warning notes what works but hurts. Where there is an error, it is enough.
@@ -46,6 +48,7 @@ func (k *checker) warn() {
 		c.Anycast[i].Warnings(k.warnAt(fmt.Sprintf("anycast[%d]", i)))
 		k.withdrawWarning(i)
 	}
+	bgp.WarningsTogether(&c.BGP, c.Anycast, k.warning)
 }
 
 // warnAt is the report function for warnings of the section at a path.
