@@ -173,7 +173,7 @@ func newHand(t testing.TB, f *front, w *worker) *hand {
 	}
 	own := newWorker(f.s, v)
 	own.group = group
-	l := &listener{addr: netip.MustParseAddrPort("127.0.0.1:0"), kind: KindAuth, code: radwire.AccessRequest}
+	l := &listener{addr: netip.MustParseAddrPort("127.77.0.1:0"), kind: KindAuth, code: radwire.AccessRequest}
 	c, err := group.Listen(l.addr, udp.ListenConfig{Tag: l})
 	if err != nil {
 		t.Fatal(err)

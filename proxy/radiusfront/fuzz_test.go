@@ -36,7 +36,7 @@ func fuzzHand(t *testing.T) *drive {
 	}
 	t.Cleanup(func() { _ = d.w.group.Close() })
 	for k, code := range []radwire.Code{radwire.AccessRequest, radwire.AccountingRequest, radwire.CoARequest} {
-		c, err := d.w.group.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udp.ListenConfig{Tag: &listener{kind: Kind(k), code: code}})
+		c, err := d.w.group.Listen(netip.MustParseAddrPort("127.77.0.1:0"), udp.ListenConfig{Tag: &listener{kind: Kind(k), code: code}})
 		if err != nil {
 			t.Fatal(err)
 		}

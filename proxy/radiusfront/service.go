@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -183,10 +184,12 @@ func (s *Service) open() error {
 // listen opens a listener's sockets, one for each worker; on error none is
 // left open. Port 0 takes a free one, the same for every worker.
 func (s *Service) listen(l *listener) error {
-	if l.addr.Port() != 0 {
-		if err := udp.Probe(l.addr); err != nil {
+	if l.addr.Port() == 0 {
+		if err := l.choosePort(); err != nil {
 			return err
 		}
+	} else if err := udp.Probe(l.addr); err != nil {
+		return err
 	}
 	for _, w := range s.workers {
 		c, err := w.group.Listen(l.addr, udp.ListenConfig{Tag: l})
@@ -195,14 +198,23 @@ func (s *Service) listen(l *listener) error {
 			return err
 		}
 		l.conns = append(l.conns, c)
-		if l.addr.Port() == 0 {
-			l.addr = netip.AddrPortFrom(l.addr.Addr(), c.LocalAddr().Port())
-		}
 		if warning := c.BufferWarning(); warning != "" && len(l.conns) == 1 {
 			s.logger.Warn("socket buffer", zap.Stringer("address", l.addr), zap.String("warning", warning))
 		}
 	}
 	return nil
+}
+
+// choosePort takes a free port. Leaving the choice to a socket with
+// SO_REUSEPORT could give one that another process listens on in the same way,
+// and the kernel would share the datagrams out between both.
+func (l *listener) choosePort() error {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(l.addr))
+	if err != nil {
+		return err
+	}
+	l.addr = netip.AddrPortFrom(l.addr.Addr(), c.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	return c.Close()
 }
 
 func (l *listener) close() {

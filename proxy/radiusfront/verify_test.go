@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -199,7 +200,14 @@ func TestR15NothingShowsASecret(t *testing.T) {
 	backend.wait(1)
 	newNASFrom(t, "127.0.1.1", f.authAddr()).send(pap(t, 1, "alice", "hunter2"))
 	st := f.untilDropped(KindAuth, ReasonUnknownClient, 1)
-	text := fmt.Sprintf("%+v %+v", st, f.s.Listeners())
+	text := fmt.Sprintf("%+v %+v %v %+v %#v", st, f.s.Listeners(), f.opts, f.opts, f.opts)
+	for _, v := range []any{f.opts.Config, f.opts.Pools["main"].Backends} {
+		out, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(out)
+	}
 	for _, e := range logs.All() {
 		text += fmt.Sprintf("%v %v", e.Message, e.ContextMap())
 	}
