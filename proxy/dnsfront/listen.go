@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ type listener struct {
 	addr      netip.AddrPort // as opened
 	conns     []*udp.Conn    // by worker; UDP only
 	tcp       net.Listener   // all others
+	http      *http.Server   // HTTPS only
 	closed    atomic.Bool
 }
 
@@ -38,6 +40,9 @@ func (l *listener) close() error {
 	var errs []error
 	for _, c := range l.conns {
 		errs = append(errs, c.Close())
+	}
+	if l.http != nil {
+		errs = append(errs, l.http.Close())
 	}
 	if l.tcp != nil {
 		if err := l.tcp.Close(); !errors.Is(err, net.ErrClosed) {
@@ -94,7 +99,13 @@ func (s *Service) open(t Transport, want netip.AddrPort, set *settings) (*listen
 				}
 			}
 		}
-		return l, l.openStream()
+		if err := l.openStream(); err != nil {
+			return nil, err
+		}
+		if t == HTTPS {
+			l.http = l.newHTTPS(set)
+		}
+		return l, nil
 	}
 	if want.Port() != 0 {
 		// The shared sockets would let a second instance in without a word (D53).
@@ -145,7 +156,10 @@ func (l *listener) openStream() error {
 
 // serve begins to take connections.
 func (l *listener) serve() {
-	if l.tcp != nil {
+	switch {
+	case l.http != nil:
+		l.s.done.Go(l.serveHTTPS)
+	case l.tcp != nil:
 		l.s.done.Go(l.accept)
 	}
 }
@@ -163,10 +177,19 @@ func closeStreamListeners(list []*listener) error {
 	var errs []error
 	for _, l := range list {
 		if l.tcp != nil {
-			errs = append(errs, l.close())
+			errs = append(errs, l.tcp.Close())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// finishHTTPS lets HTTP connections end what they have begun, until ctx ends.
+func finishHTTPS(ctx context.Context, list []*listener) {
+	for _, l := range list {
+		if l.http != nil {
+			_ = l.http.Shutdown(ctx) // what is left is closed with the listener
+		}
+	}
 }
 
 // without is list less what is in other.

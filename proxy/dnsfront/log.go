@@ -2,6 +2,8 @@ package dnsfront
 
 import (
 	"errors"
+	"io"
+	"log"
 	"syscall"
 	"time"
 
@@ -61,6 +63,17 @@ func (l logger) snapshotLoaded(n int) {
 func (l logger) snapshotSaved(n int) {
 	l.always.Info("cache written to its snapshot", zap.Int("entries", n))
 }
+
+func (l logger) certificate(c *certificate, err error) {
+	if err != nil {
+		l.always.Error("a changed certificate cannot be used; the old one stays", zap.String("certificate", c.cert), zap.Error(err))
+		return
+	}
+	l.always.Info("a changed certificate was taken up", zap.String("certificate", c.cert))
+}
+
+// discard is a log for what clients can cause at will (failed handshakes).
+func (l logger) discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // errnoOf finds the system's error in err.
 func errnoOf(err error) (syscall.Errno, bool) {

@@ -81,6 +81,9 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing DNS %w", err)
 	}
+	if err := set.certificates(nil); err != nil {
+		return nil, fmt.Errorf("preparing DNS service %q: %w", s.name, err)
+	}
 	if o.Config.Cache.Enabled {
 		set.cache = s.newCache(&o.Config)
 	}
@@ -151,6 +154,9 @@ func (s *Service) Update(o Options) error {
 		return fmt.Errorf("updating DNS %w", err)
 	}
 	old := s.settings.Load()
+	if err := set.certificates(old); err != nil {
+		return fmt.Errorf("updating DNS service %q: %w", s.name, err)
+	}
 	if err := s.openAll(set, old.listeners); err != nil {
 		return errors.Join(fmt.Errorf("updating DNS service %q: %w", s.name, err), closeListeners(without(set.listeners, old.listeners)))
 	}
@@ -215,6 +221,7 @@ func (s *Service) Close(ctx context.Context) error {
 		}
 		wait.Stop()
 	}
+	finishHTTPS(ctx, set.listeners)
 	s.streams.close(ctx)
 	close(s.stop)
 	errs = append(errs, closeListeners(set.listeners), s.closeGroups())
@@ -259,6 +266,10 @@ func (s *Service) closeGroups() error {
 	return errors.Join(errs...)
 }
 
+// certificateTicks is how many ticks of the janitor are between two looks at the
+// certificates' files: 2 s.
+const certificateTicks = 200
+
 // janitor wakes the workers that have something in flight, so that their timers run
 // to 10 ms, and the others once a second.
 func (s *Service) janitor() {
@@ -269,6 +280,9 @@ func (s *Service) janitor() {
 		case <-s.stop:
 			return
 		case <-tick.C:
+		}
+		if n%certificateTicks == 0 {
+			s.watchCertificates()
 		}
 		for _, w := range s.workers {
 			if w.flying.Load() > 0 || n%100 == 0 {

@@ -27,6 +27,7 @@ type settings struct {
 	listeners  []*listener
 	ports      map[uint16]bool // of our own UDP sockets: what comes from them may be a loop
 	own        map[netip.AddrPort]bool
+	tls, https *certificate    // nil: no such listener
 	designated [][]byte        // RDATA of SVCB records for our encrypted listeners
 	wildcard   map[uint16]bool // ports that we listen on at every address
 
@@ -141,4 +142,31 @@ func (s *settings) isOwn(peer netip.AddrPort, local netip.Addr) bool {
 		return false
 	}
 	return s.own[peer] || s.wildcard[peer.Port()] && peer.Addr() == local
+}
+
+// hints are the addresses of some listeners, as SVCB's hints want them (RFC 9460 §7.3).
+type hints struct{ v4, v6 []byte }
+
+// portsOf sorts listening addresses by port. A wildcard is no address to lead to.
+func portsOf(list []string) map[uint16]*hints {
+	out := map[uint16]*hints{}
+	for _, text := range list {
+		a, err := netip.ParseAddrPort(text)
+		if err != nil {
+			continue
+		}
+		h := out[a.Port()]
+		if h == nil {
+			h = &hints{}
+			out[a.Port()] = h
+		}
+		switch {
+		case a.Addr().IsUnspecified():
+		case a.Addr().Is4():
+			h.v4 = append(h.v4, a.Addr().AsSlice()...)
+		default:
+			h.v6 = append(h.v6, a.Addr().AsSlice()...)
+		}
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -83,25 +84,20 @@ func (l *listener) accept() {
 
 // add begins to serve a connection, or closes it if there are too many.
 func (x *streams) add(l *listener, c net.Conn) {
-	set := x.s.settings.Load()
-	peer := addrOf(c.RemoteAddr())
-	local := addrOf(c.LocalAddr())
-	x.mu.Lock()
-	full := int(x.open.Load()) >= set.cfg.TCP.MaxConnections || x.client[peer.Addr()] >= set.cfg.TCP.MaxPerClient
-	// The self-probe comes from the very address that it asks, and no limit holds for
-	// it (A07); who may ask at all is decided for each query.
-	if x.s.closing.Load() || full && peer.Addr() != local.Addr() {
-		x.mu.Unlock()
+	peer, local := addrOf(c.RemoteAddr()), addrOf(c.LocalAddr())
+	if !x.admit(peer.Addr(), local.Addr()) {
 		_ = c.Close() // nothing was promised
 		return
 	}
+	if l.transport == TLS {
+		c = tls.Server(c, x.s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot"))
+	}
+	x.mu.Lock()
 	st := &stream{s: x.s, conn: c, peer: peer, local: local, transport: l.transport,
 		book: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
 	st.room.L = &st.mu
 	x.next++
 	x.all[st] = struct{}{}
-	x.client[peer.Addr()]++
-	x.open.Add(1)
 	x.wg.Add(2)
 	x.mu.Unlock()
 	go st.read()
@@ -113,8 +109,34 @@ func (x *streams) remove(st *stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.all, st)
-	if x.client[st.peer.Addr()]--; x.client[st.peer.Addr()] == 0 {
-		delete(x.client, st.peer.Addr())
+	x.releaseLocked(st.peer.Addr())
+}
+
+// admit counts a connection in if there is room for it. Each true needs one release.
+func (x *streams) admit(peer, local netip.Addr) bool {
+	c := &x.s.settings.Load().cfg.TCP
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	full := int(x.open.Load()) >= c.MaxConnections || x.client[peer] >= c.MaxPerClient
+	// The self-probe comes from the very address that it asks, and no limit holds for
+	// it (A07); who may ask at all is decided for each query.
+	if x.s.closing.Load() || full && peer != local {
+		return false
+	}
+	x.client[peer]++
+	x.open.Add(1)
+	return true
+}
+
+func (x *streams) release(peer netip.Addr) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.releaseLocked(peer)
+}
+
+func (x *streams) releaseLocked(peer netip.Addr) {
+	if x.client[peer]--; x.client[peer] == 0 {
+		delete(x.client, peer)
 	}
 	x.open.Add(-1)
 }
@@ -164,6 +186,9 @@ var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 func (st *stream) read() {
 	defer st.s.streams.wg.Done()
 	defer st.endReading()
+	if !st.handshake() {
+		return
+	}
 	var prefix [2]byte
 	for st.waitForRoom() {
 		set := st.s.settings.Load()
@@ -187,6 +212,16 @@ func (st *stream) read() {
 			return
 		}
 	}
+}
+
+// handshake ends a TLS handshake in time; who speaks something else is let go.
+func (st *stream) handshake() bool {
+	c, ok := st.conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	limit := st.s.streams.idle(&st.s.settings.Load().cfg.TCP)
+	return c.SetDeadline(time.Now().Add(limit)) == nil && c.Handshake() == nil
 }
 
 // query handles one query. false: the connection is not worth keeping.

@@ -1,0 +1,204 @@
+package dnsfront
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sereno/proxy/dnswire"
+	"sereno/proxy/udp"
+)
+
+const (
+	mediaType = "application/dns-message" // RFC 8484 §6
+	maxHeader = 16 << 10                  // octets of a request's header: a GET carries the whole query
+)
+
+// newHTTPS makes the server of one listener (RFC 8484, over HTTP/2 and, for who cannot
+// do better, HTTP/1.1).
+func (l *listener) newHTTPS(set *settings) *http.Server {
+	idle := set.cfg.TCP.IdleTimeout
+	return &http.Server{
+		Handler: http.HandlerFunc(l.request), TLSConfig: l.s.tlsConfig(func(x *settings) *certificate { return x.https }, "h2", "http/1.1"),
+		ReadHeaderTimeout: idle, ReadTimeout: idle, WriteTimeout: idle + 10*time.Second, IdleTimeout: idle, MaxHeaderBytes: maxHeader,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 16},
+		ErrorLog: l.s.log.discard(),
+	}
+}
+
+// serveHTTPS runs the server until the listener is closed.
+func (l *listener) serveHTTPS() {
+	if err := l.http.ServeTLS(&capped{Listener: l.tcp, s: l.s}, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		l.s.log.acceptFailed(l, err)
+	}
+}
+
+// capped takes no more connections than the configuration allows, in all and from one
+// client, together with those over TCP and TLS.
+type capped struct {
+	net.Listener
+	s *Service
+}
+
+func (c *capped) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		peer, local := addrOf(conn.RemoteAddr()).Addr(), addrOf(conn.LocalAddr()).Addr()
+		if c.s.streams.admit(peer, local) {
+			return &cappedConn{Conn: conn, s: c.s, peer: peer}, nil
+		}
+		_ = conn.Close() // nothing was promised
+	}
+}
+
+type cappedConn struct {
+	net.Conn
+	s    *Service
+	peer netip.Addr
+	once sync.Once
+}
+
+func (c *cappedConn) Close() error {
+	c.once.Do(func() { c.s.streams.release(c.peer) })
+	return c.Conn.Close()
+}
+
+// httpAnswer waits for one answer.
+type httpAnswer struct {
+	ch   chan []byte
+	gone atomic.Bool
+}
+
+func (h *httpAnswer) deliver(msg []byte) bool {
+	if h.gone.Load() {
+		return false
+	}
+	h.ch <- append([]byte(nil), msg...) // has room: there is one answer
+	return true
+}
+
+// request answers one HTTP request.
+func (l *listener) request(w http.ResponseWriter, r *http.Request) {
+	set := l.s.settings.Load()
+	if r.URL.Path != set.cfg.HTTPS.Path {
+		http.Error(w, "there is nothing here", http.StatusNotFound)
+		return
+	}
+	m, status, err := message8484(w, r)
+	if err != nil {
+		if status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", "GET, POST")
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || l.s.closing.Load() {
+		http.Error(w, "the service is closing", http.StatusServiceUnavailable)
+		return
+	}
+	dest := udp.Dest{Peer: netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())}
+	out, status := l.ask(r.Context(), dest, m)
+	if out == nil {
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(out)))
+	h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(leastTTL(out)), 10)) // RFC 8484 §5.1
+	if _, err := w.Write(out); err != nil {
+		return // the client has gone
+	}
+}
+
+// message8484 takes the query out of a request (RFC 8484 §4.1), or tells what is wrong.
+func message8484(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
+	var m []byte
+	var err error
+	switch r.Method {
+	case http.MethodGet:
+		m, err = base64.RawURLEncoding.DecodeString(r.URL.Query().Get("dns"))
+		if err != nil {
+			return nil, http.StatusBadRequest, errors.New("dns is not base64url without padding")
+		}
+	case http.MethodPost:
+		if r.Header.Get("Content-Type") != mediaType {
+			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("the content type must be %s", mediaType)
+		}
+		if m, err = io.ReadAll(http.MaxBytesReader(w, r.Body, dnswire.MaxMessage)); err != nil {
+			var big *http.MaxBytesError
+			if errors.As(err, &big) {
+				return nil, http.StatusRequestEntityTooLarge, errors.New("longer than a DNS message can be")
+			}
+			return nil, http.StatusBadRequest, errors.New("the body could not be read")
+		}
+	default:
+		return nil, http.StatusMethodNotAllowed, errors.New("only GET and POST")
+	}
+	if len(m) < dnswire.HeaderLen || dnswire.Flags(m)&dnswire.FlagQR != 0 {
+		return nil, http.StatusBadRequest, errors.New("not a DNS query")
+	}
+	return m, 0, nil
+}
+
+// ask answers one query: from here, or from a backend by way of a worker. nil: there is
+// no answer, and status says what the client gets.
+func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte) (out []byte, status int) {
+	s := l.s
+	x := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(x)
+	t, b := &x.t, &s.async[int(dest.Peer.Port())%len(s.async)]
+	wait := &httpAnswer{ch: make(chan []byte, 1)}
+	var post letter
+	b.mu.Lock()
+	t.begin(s, b)
+	n, r := s.serve(t, HTTPS, dest, m, x.out[:])
+	if r == missed {
+		b.InFlight[HTTPS]++
+		post = letter{w: newWaiter(t, m, nil, dest, wait), key: append([]byte(nil), t.key...), qlen: t.q.QuestionLen(), hash: t.hash}
+	}
+	t.latencies(s)
+	b.mu.Unlock()
+	t.set = nil
+	switch r {
+	case answered, exempt:
+		return append([]byte(nil), x.out[:n]...), 0
+	case dropped:
+		return nil, http.StatusForbidden
+	case missed:
+	}
+	s.workers[post.hash%uint64(len(s.workers))].post(post)
+	select {
+	case out = <-wait.ch:
+		return out, 0
+	case <-ctx.Done():
+		wait.gone.Store(true)
+		return nil, http.StatusServiceUnavailable
+	case <-s.stop:
+		wait.gone.Store(true)
+		return nil, http.StatusServiceUnavailable
+	}
+}
+
+// leastTTL is the least TTL of an answer in seconds, 0 if it has no record.
+func leastTTL(m []byte) uint32 {
+	var r dnswire.Reply
+	if dnswire.ParseReply(m, &r) != nil || r.MinTTL == math.MaxUint32 {
+		return 0
+	}
+	return r.MinTTL
+}

@@ -1,0 +1,262 @@
+package dnsfront
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// writeCertificate writes a self-signed pair for a name and 127.0.0.1.
+func writeCertificate(t *testing.T, dir, name string) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool = x509.NewCertPool()
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(parsed)
+	return cert, key, pool
+}
+
+// secured is a service with TLS and HTTPS.
+func secured(t *testing.T, change func(c *Config)) (f *front, dot, doh netip.AddrPort, dir string, roots *x509.CertPool) {
+	dir = t.TempDir()
+	cert, key, roots := writeCertificate(t, dir, "dns.example.net")
+	f = newFront(t, setup{config: func(c *Config) {
+		c.TLS = TLSConfig{Listen: []string{"127.0.0.1:0"}, Certificate: cert, Key: key}
+		c.HTTPS.Listen, c.HTTPS.Certificate, c.HTTPS.Key = []string{"127.0.0.1:0"}, cert, key
+		if change != nil {
+			change(c)
+		}
+	}})
+	for _, l := range f.Listeners() {
+		switch l.Transport {
+		case TLS:
+			dot = l.Address
+		case HTTPS:
+			doh = l.Address
+		case UDP, TCP:
+		}
+	}
+	return f, dot, doh, dir, roots
+}
+
+func dialTLS(t *testing.T, addr netip.AddrPort, c *tls.Config) *tls.Conn {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr.String(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestD51DNSOverTLS(t *testing.T) {
+	f, dot, _, _, roots := secured(t, nil)
+	c := dialTLS(t, dot, &tls.Config{RootCAs: roots, NextProtos: []string{"dot"}})
+	if p := c.ConnectionState().NegotiatedProtocol; p != "dot" {
+		t.Error("ALPN", p)
+	}
+	for _, name := range []string{"www.example.", "big.example.", "WWW.example."} {
+		q := withOPT(asking(name, dns.TypeA), 1232, false)
+		q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_PADDING{Padding: make([]byte, 20)}}
+		raw := packed(t, q)
+		writeFrame(t, c, raw)
+		out := readFrame(t, c)
+		m := f.checked(q, raw, out)
+		if m.Truncated || len(m.Answer) == 0 || len(out)%paddingBlock != 0 {
+			t.Errorf("%s: %d octets, %d records, TC %v", name, len(out), len(m.Answer), m.Truncated)
+		}
+	}
+	if _, err := tls.Dial("tcp", dot.String(), &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11}); err == nil {
+		t.Error("TLS 1.1 was accepted")
+	}
+	// Who speaks plain DNS there is let go.
+	plain, err := net.Dial("tcp", dot.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	writeFrame(t, plain, packed(t, asking("www.example.", dns.TypeA)))
+	if err := plain.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(plain); err == nil && len(b) > 20 {
+		t.Errorf("answered with %x", b)
+	}
+}
+
+func client8484(roots *x509.CertPool, t *testing.T) *http.Client {
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 5 * time.Second}
+}
+
+func TestD51DNSOverHTTPS(t *testing.T) {
+	f, _, doh, _, roots := secured(t, nil)
+	h := client8484(roots, t)
+	url := "https://" + doh.String() + "/dns-query"
+	q := asking("www.Example.", dns.TypeA)
+	q.Id = 0
+	raw := packed(t, q)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			var r *http.Response
+			var err error
+			if i%2 == 0 {
+				r, err = h.Get(url + "?dns=" + base64.RawURLEncoding.EncodeToString(raw))
+			} else {
+				r, err = h.Post(url, mediaType, bytes.NewReader(raw))
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Body.Close()
+			out, err := io.ReadAll(r.Body)
+			if err != nil || r.StatusCode != 200 || r.ProtoMajor != 2 || r.Header.Get("Content-Type") != mediaType ||
+				r.Header.Get("Cache-Control") != "max-age=300" && r.Header.Get("Cache-Control") != "max-age=299" {
+				t.Errorf("%v %s %v", err, r.Proto, r)
+				return
+			}
+			if m := f.checked(q, raw, out); len(m.Answer) != 1 {
+				t.Error(m)
+			}
+		})
+	}
+	wg.Wait()
+	for name, c := range map[string]struct {
+		method, url, kind, body string
+		want                    int
+	}{
+		"no dns":        {"GET", url, "", "", 400},
+		"not base64":    {"GET", url + "?dns=***", "", "", 400},
+		"padded":        {"GET", url + "?dns=AAAB==", "", "", 400},
+		"short":         {"GET", url + "?dns=AAAB", "", "", 400},
+		"elsewhere":     {"GET", "https://" + doh.String() + "/", "", "", 404},
+		"method":        {"PUT", url, mediaType, "x", 405},
+		"type":          {"POST", url, "text/plain", string(raw), 415},
+		"empty":         {"POST", url, mediaType, "", 400},
+		"too long":      {"POST", url, mediaType, strings.Repeat("x", 70000), 413},
+		"a response":    {"POST", url, mediaType, "\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00", 400},
+		"malformed DNS": {"POST", url, mediaType, "\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", 200},
+	} {
+		req, err := http.NewRequest(c.method, c.url, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", c.kind)
+		r, err := h.Do(req)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_ = r.Body.Close()
+		if r.StatusCode != c.want {
+			t.Errorf("%s: status %d, want %d", name, r.StatusCode, c.want)
+		}
+	}
+	if s := f.Stats(); s.Queries[HTTPS] != 21 {
+		t.Error(s.Queries)
+	}
+}
+
+func TestD51ChangedCertificateIsTakenUp(t *testing.T) {
+	f, dot, _, dir, _ := secured(t, nil)
+	serial := func() string {
+		c := dialTLS(t, dot, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the serial number is what is looked at
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	before := serial()
+	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.watchCertificates()
+	if serial() != before {
+		t.Error("a bad certificate did not keep the old one")
+	}
+	writeCertificate(t, dir, "dns.example.net")
+	f.watchCertificates()
+	if serial() == before {
+		t.Error("a changed certificate was not taken up")
+	}
+}
+
+func TestD16DiscoveryNamesOurListeners(t *testing.T) {
+	f, dot, doh, _, _ := secured(t, nil)
+	set := *f.settings.Load()
+	set.cfg.TLS.Listen, set.cfg.HTTPS.Listen = []string{dot.String(), "[2001:db8::1]:" + "853"}, []string{doh.String()}
+	set.designated = designated(&set)
+	f.settings.Store(&set)
+	m := f.ask(withOPT(asking("_dns.resolver.arpa.", dns.TypeSVCB), 1232, false))
+	if len(m.Answer) != 3 {
+		t.Fatal(m)
+	}
+	for _, rr := range m.Answer {
+		s := rr.(*dns.SVCB)
+		if s.Target != "dns.example.net." || s.Priority == 2 && !strings.Contains(s.String(), `dohpath="/dns-query{?dns}"`) ||
+			s.Priority == 1 && !strings.Contains(s.String(), `alpn="dot"`) {
+			t.Error(s)
+		}
+	}
+}
+
+func TestD50EncryptedConnectionsShareTheCaps(t *testing.T) {
+	f, dot, doh, _, roots := secured(t, nil)
+	for range 3 {
+		c := dialTLS(t, dot, &tls.Config{RootCAs: roots})
+		writeFrame(t, c, packed(t, asking("www.example.", dns.TypeA)))
+		readFrame(t, c)
+	}
+	h := client8484(roots, t)
+	r, err := h.Get("https://" + doh.String() + "/dns-query")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Body.Close()
+	if n := f.Stats().Connections; n != 4 {
+		t.Error(n, "connections")
+	}
+	h.CloseIdleConnections()
+	until(t, "the HTTPS connection to be counted out", func() bool { return f.Stats().Connections == 3 })
+}
