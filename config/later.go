@@ -6,8 +6,6 @@ package config
 // any of those) is an error. A row is deleted when its feature works; nothing
 // else refers to it.
 var notYet = []missing{
-	{key: "dns[].tls", feature: "dns tls"},
-	{key: "dns[].https", feature: "dns https"},
 	{key: "dns[].cache.snapshot", feature: "dns cache.snapshot"},
 	{key: "dns[].dns64", feature: "dns dns64"},
 	{key: "dns[].block", feature: "dns block"},
