@@ -98,19 +98,24 @@ func (p *poller) tryOnce(uintptr) bool {
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
 			uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
-		if errno != unix.EINTR {
-			p.n, p.errno = int(n), errno
+		if errno == unix.EINTR {
+			continue
+		}
+		p.n, p.errno = int(n), errno
+		if errno != 0 || n != 0 || p.open {
+			break
+		}
+		// Opening the gate wakes nobody for what came while it was shut, if ep stands in the gate's list of ready
+		// descriptors since the last time: EPOLL_CTL_MOD wakes only for one that it enters there (ep_modify in the
+		// kernel's fs/eventpoll.c). What comes from here on does wake; what came before is found by looking again.
+		if p.setGate(true); p.errno != 0 {
 			break
 		}
 	}
 	busy := p.n != 0 && !p.parked // work for a second turn in a row
 	idle := p.n == 0
-	switch {
-	case p.errno != 0:
-	case busy && p.open:
+	if p.errno == 0 && busy && p.open {
 		p.setGate(false)
-	case idle && !p.open:
-		p.setGate(true) // lets what came since epoll_pwait through at once
 	}
 	p.parked = true
 	return !idle || p.errno != 0
