@@ -5,7 +5,8 @@
 // The files follow a node's life: run.go (start, signals, the end), node.go (what
 // a node is made of), build.go (what the configuration means to each part),
 // events.go (verdicts on their way to log, stream and routes), drains.go and
-// drain.go, reload.go, status.go, metrics.go, stop.go.
+// drain.go, reload.go with plan.go (what can be done) and apply.go (its steps and
+// their undoing), status.go, metrics.go, stop.go.
 //
 // What it promises:
 //   - A start that fails leaves nothing open and says what to change.

@@ -88,23 +88,34 @@ func (n *Node) undrained(target, why string) {
 }
 
 // applyDrains makes what is drained be drained everywhere, and nothing else. It
-// is the same call for a drain, its end, a reload and a start.
+// is the same call for a drain, its end and a reload.
 func (n *Node) applyDrains(c *config.Config) {
-	for _, t := range targetsOf(c) {
-		n.monitor.Drain(t.Key, n.drains.has(admin.Target{Kind: admin.TargetBackend, Name: t.Pool, Backend: t.Backend}.String()))
-	}
-	for _, name := range serviceNames(c) {
-		n.services.Drain(name, n.drains.has(admin.Target{Kind: admin.TargetService, Name: name}.String()))
-	}
+	n.drainBackends(c)
+	n.drainServices(c)
+	drained := drainedAnycasts(n.drains, c)
 	for i := range c.Anycast {
 		a := &c.Anycast[i]
 		act := n.routes.Undrain
-		if slices.Contains(drainedAnycasts(n.drains, c), a.Name) {
+		if slices.Contains(drained, a.Name) {
 			act = n.routes.Drain
 		}
 		if err := act(a.Name); err != nil {
 			n.log.Error("draining a route", zap.String("anycast", a.Name), zap.Error(err))
 		}
+	}
+}
+
+// drainBackends drains backends, also those that are yet to come.
+func (n *Node) drainBackends(c *config.Config) {
+	for _, t := range targetsOf(c) {
+		n.monitor.Drain(t.Key, n.drains.has(admin.Target{Kind: admin.TargetBackend, Name: t.Pool, Backend: t.Backend}.String()))
+	}
+}
+
+// drainServices drains services, also those that are yet to come.
+func (n *Node) drainServices(c *config.Config) {
+	for _, name := range serviceNames(c) {
+		n.services.Drain(name, n.drains.has(admin.Target{Kind: admin.TargetService, Name: name}.String()))
 	}
 }
 

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -8,6 +10,7 @@ import (
 
 	"sereno/bgp"
 	"sereno/cmd/sereno/internal/admin"
+	"sereno/config"
 	"sereno/health"
 )
 
@@ -48,20 +51,23 @@ func (n *Node) routeChanged(e bgp.Event) {
 	n.log.Log(level, "route "+string(e.To), zap.String("anycast", e.Anycast), zap.String("from", string(e.From)),
 		zap.String("reason", string(e.Reason)), zap.String("waits_for", e.WaitsFor))
 	n.publish(admin.EventAnycast, e.Anycast, string(e.From), string(e.To), string(e.Reason), e.WaitsFor)
-	n.markDemoted(e)
+	meant := e.Reason == bgp.ReasonDrained || e.Reason == bgp.ReasonServiceDrained || e.Reason == bgp.ReasonStopping
+	n.demotedMu.Lock()
+	n.demoted[e.Anycast] = e.To == bgp.Demoted && !meant
+	n.demotedMu.Unlock()
+	n.markDemoted(n.shape.Load().config)
 }
 
-// markDemoted tells health which services serve behind demoted routes: they are
-// degraded. Those of a drain or a stop are not: that is meant.
-func (n *Node) markDemoted(e bgp.Event) {
-	on := e.To == bgp.Demoted && (e.Reason == bgp.ReasonServiceDown || e.Reason == bgp.ReasonNoOtherSite)
-	for _, a := range n.shape.Load().config.Anycast {
-		if a.Name != e.Anycast {
-			continue
-		}
-		for _, name := range a.Requires {
-			n.services.Demote(name, on)
-		}
+// markDemoted tells health which services serve behind a demoted route: they
+// are degraded. Those of a drain or a stop are not: that is meant.
+func (n *Node) markDemoted(c *config.Config) {
+	n.demotedMu.Lock()
+	defer n.demotedMu.Unlock()
+	maps.DeleteFunc(n.demoted, func(name string, _ bool) bool { return !exists(c, admin.Target{Kind: admin.TargetAnycast, Name: name}) })
+	for _, service := range serviceNames(c) {
+		n.services.Demote(service, slices.ContainsFunc(c.Anycast, func(a bgp.AnycastConfig) bool {
+			return n.demoted[a.Name] && slices.Contains(a.Requires, service)
+		}))
 	}
 }
 

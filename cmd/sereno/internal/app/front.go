@@ -13,8 +13,9 @@ type front interface {
 	name() string
 	kind() string // "dns" or "radius"
 	Start() error
-	// update makes the front what its section of c says, or changes nothing.
-	update(n *Node, c *config.Config, pools poolSet) error
+	// update makes the front what the section of c called name says, or changes
+	// nothing. Another name than before renames it.
+	update(n *Node, name string, c *config.Config, pools poolSet) error
 	// Close answers what is in flight until ctx ends, then closes.
 	Close(ctx context.Context) error
 	// Packets is how many datagrams its workers have read so far.

@@ -13,9 +13,11 @@ import (
 	"sereno/proxy/pool"
 )
 
-// dnsService is a DNS front.
+// dnsService is a DNS front. A reload may rename it: dnsfront itself, and its
+// own log lines, go on under the name that it was opened with.
 type dnsService struct {
 	*dnsfront.Service
+	opened string
 	config atomic.Pointer[dnsfront.Config]
 }
 
@@ -27,7 +29,8 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 			continue
 		}
 		o := dnsfront.Options{
-			Config: *section, Pools: map[string]*pool.Pool{}, Node: c.Node.Name, Logger: n.log, ProbeKey: &n.proofs.DNS,
+			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name, StateDir: n.state.path,
+			Logger: n.log, ProbeKey: &n.proofs.DNS,
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {
@@ -54,7 +57,7 @@ func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, erro
 	if err != nil {
 		return nil, err
 	}
-	f := &dnsService{Service: s}
+	f := &dnsService{Service: s, opened: name}
 	f.config.Store(&o.Config)
 	return f, nil
 }
@@ -62,21 +65,24 @@ func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, erro
 func (s *dnsService) name() string { return s.config.Load().Name }
 func (s *dnsService) kind() string { return "dns" }
 
-func (s *dnsService) update(n *Node, c *config.Config, pools poolSet) error {
-	o, err := n.dnsOptions(s.config.Load().Name, c, pools)
+func (s *dnsService) update(n *Node, name string, c *config.Config, pools poolSet) error {
+	o, err := n.dnsOptions(name, c, pools)
 	if err != nil {
 		return err
 	}
+	now := o.Config
+	o.Config.Name = s.opened
 	if err := s.Update(o); err != nil {
 		return err
 	}
-	s.config.Store(&o.Config)
+	s.config.Store(&now)
 	return nil
 }
 
 func (s *dnsService) judged() health.Service {
-	out := health.Service{Name: s.config.Load().Name, Kind: "dns", Pool: s.config.Load().Pool, Activity: s.Packets}
-	for _, r := range s.config.Load().Routes {
+	c := s.config.Load()
+	out := health.Service{Name: c.Name, Kind: "dns", Pool: c.Pool, Activity: s.Packets}
+	for _, r := range c.Routes {
 		out.Routes = append(out.Routes, r.Pool)
 	}
 	for _, l := range s.Listeners() {
@@ -88,9 +94,9 @@ func (s *dnsService) judged() health.Service {
 }
 
 func (s *dnsService) status() admin.Service {
-	st := s.Stats()
+	st, c := s.Stats(), s.config.Load()
 	out := admin.Service{
-		Name: s.config.Load().Name, Kind: "dns", Pool: s.config.Load().Pool,
+		Name: c.Name, Kind: "dns", Pool: c.Pool,
 		Requests: st.TotalQueries(), Answers: st.TotalAnswers(), Drops: st.TotalDrops(), InFlight: st.TotalInFlight(),
 		Cache: &admin.Cache{Entries: int64(st.Cache.Entries), Bytes: int64(st.Cache.Bytes), Hits: st.Hits, Misses: st.Misses},
 	}
@@ -101,11 +107,18 @@ func (s *dnsService) status() admin.Service {
 }
 
 func (s *dnsService) measure(snap *admin.Snapshot) {
-	st := s.Stats()
+	st, listeners, name := s.Stats(), s.Listeners(), s.config.Load().Name
 	m := admin.DNSMetrics{
-		Service: s.config.Load().Name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
+		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
 		CacheHits: st.Hits, CacheMisses: st.Misses, Latency: map[string]*admin.Histogram{},
+	}
+	for _, l := range listeners {
+		for src := range dnsfront.NumSources {
+			for _, rcode := range commonRcodes {
+				m.Answers[admin.DNSAnswer{Transport: l.Transport.String(), Source: src.String(), Rcode: rcodeName(rcode)}] = 0
+			}
+		}
 	}
 	for t := range dnsfront.NumTransports {
 		m.Queries[t.String()] = st.Queries[t]
@@ -117,9 +130,7 @@ func (s *dnsService) measure(snap *admin.Snapshot) {
 			}
 		}
 		for d := range dnsfront.NumDrops {
-			if v := st.Drops[t][d]; v > 0 {
-				m.Drops[d.String()] += v
-			}
+			m.Drops[d.String()] += st.Drops[t][d]
 		}
 	}
 	for src := range dnsfront.NumSources {
@@ -127,12 +138,16 @@ func (s *dnsService) measure(snap *admin.Snapshot) {
 		m.Latency[src.String()] = &admin.Histogram{Bounds: dnsfront.LatencyBounds(), Counts: h.Counts[:], SumSeconds: h.Sum.Seconds()}
 	}
 	snap.DNS = append(snap.DNS, m)
-	for _, l := range s.Listeners() {
+	for _, l := range listeners {
 		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
-			Listener: fmt.Sprintf("%s %s %s", s.config.Load().Name, l.Transport, l.Address), KernelDrops: l.KernelDrops,
+			Listener: fmt.Sprintf("%s %s %s", name, l.Transport, l.Address), KernelDrops: l.KernelDrops,
 		})
 	}
 }
+
+// commonRcodes have their series from the start, so that rate() sees the first
+// such answer; the others appear when they are counted.
+var commonRcodes = []int{dns.RcodeSuccess, dns.RcodeServerFailure, dns.RcodeNameError, dns.RcodeRefused}
 
 // rcodeName is an rcode as the metrics write it; those that have no place of
 // their own in the counters are "other".

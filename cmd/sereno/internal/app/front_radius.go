@@ -24,7 +24,7 @@ func (n *Node) radiusOptions(name string, c *config.Config, pools poolSet) (radi
 			continue
 		}
 		o := radiusfront.Options{
-			Config: *section, Pools: map[string]radiusfront.RolePools{}, Node: c.Node.Name, StateDir: n.state.path,
+			Config: *section, Pools: map[string]radiusfront.RolePools{}, Node: n.first.Node.Name, StateDir: n.state.path,
 			Logger: n.log, ProbeSecret: n.proofs.RADIUS,
 		}
 		names := []string{section.Pool}
@@ -66,8 +66,8 @@ func (n *Node) newRADIUS(name string, c *config.Config, pools poolSet) (front, e
 func (s *radiusService) name() string { return s.config.Load().Name }
 func (s *radiusService) kind() string { return "radius" }
 
-func (s *radiusService) update(n *Node, c *config.Config, pools poolSet) error {
-	o, err := n.radiusOptions(s.config.Load().Name, c, pools)
+func (s *radiusService) update(n *Node, name string, c *config.Config, pools poolSet) error {
+	o, err := n.radiusOptions(name, c, pools)
 	if err != nil {
 		return err
 	}
@@ -79,11 +79,11 @@ func (s *radiusService) update(n *Node, c *config.Config, pools poolSet) error {
 }
 
 func (s *radiusService) judged() health.Service {
+	c := s.config.Load()
 	out := health.Service{
-		Name: s.config.Load().Name, Kind: "radius", Auth: len(s.config.Load().Auth) > 0, Acct: len(s.config.Load().Acct) > 0,
-		Pool: s.config.Load().Pool, Activity: s.Packets,
+		Name: c.Name, Kind: "radius", Auth: len(c.Auth) > 0, Acct: len(c.Acct) > 0, Pool: c.Pool, Activity: s.Packets,
 	}
-	for _, r := range s.config.Load().Routes {
+	for _, r := range c.Routes {
 		out.Routes = append(out.Routes, r.Pool)
 	}
 	for _, l := range s.Listeners() {
@@ -93,8 +93,8 @@ func (s *radiusService) judged() health.Service {
 }
 
 func (s *radiusService) status() admin.Service {
-	st := s.Stats()
-	out := admin.Service{Name: s.config.Load().Name, Kind: "radius", Pool: s.config.Load().Pool}
+	st, c := s.Stats(), s.config.Load()
+	out := admin.Service{Name: c.Name, Kind: "radius", Pool: c.Pool}
 	for k := range radiusfront.NumKinds {
 		out.Requests += st.Requests[k]
 		out.Answers += st.Sum(k)
@@ -108,10 +108,20 @@ func (s *radiusService) status() admin.Service {
 }
 
 func (s *radiusService) measure(snap *admin.Snapshot) {
-	st := s.Stats()
+	st, listeners, name := s.Stats(), s.Listeners(), s.config.Load().Name
 	m := admin.RADIUSMetrics{
-		Service: s.config.Load().Name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
-		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{},
+		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
+		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions),
+	}
+	for _, l := range listeners {
+		for _, code := range answersOf[l.Kind] {
+			for _, src := range []radiusfront.Source{radiusfront.SourceBackend, radiusfront.SourceDuplicate} {
+				m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: code.String(), Source: src.String()}] = 0
+			}
+		}
+		for r := range radiusfront.NumReasons {
+			m.Drops[admin.RADIUSDrop{Kind: l.Kind.String(), Reason: r.String()}] = 0
+		}
 	}
 	for k := range radiusfront.NumKinds {
 		m.Requests[k.String()] = st.Requests[k]
@@ -132,9 +142,17 @@ func (s *radiusService) measure(snap *admin.Snapshot) {
 		m.Latency[k.String()] = &admin.Histogram{Bounds: radiusfront.LatencyBounds(), Counts: h.Buckets[:], SumSeconds: h.Sum.Seconds()}
 	}
 	snap.RADIUS = append(snap.RADIUS, m)
-	for _, l := range s.Listeners() {
+	for _, l := range listeners {
 		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
-			Listener: fmt.Sprintf("%s %s %s", s.config.Load().Name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
+			Listener: fmt.Sprintf("%s %s %s", name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
 		})
 	}
+}
+
+// answersOf are the codes that requests of a kind are answered with. They have
+// their series from the start, so that rate() sees the first such answer.
+var answersOf = map[radiusfront.Kind][]radiusfront.AnswerCode{
+	radiusfront.KindAuth: {radiusfront.AnswerAccept, radiusfront.AnswerReject, radiusfront.AnswerChallenge},
+	radiusfront.KindAcct: {radiusfront.AnswerAccounting},
+	radiusfront.KindCoA:  {radiusfront.AnswerCoAACK, radiusfront.AnswerCoANAK, radiusfront.AnswerDisconnectACK, radiusfront.AnswerDisconnectNAK},
 }

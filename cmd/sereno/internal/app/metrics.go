@@ -52,9 +52,7 @@ func backendMetrics(name, role string, b *pool.Backend) admin.BackendMetrics {
 		m.State = h.State().String()
 	}
 	for _, f := range pool.Failures() {
-		if v := figures.Failures[f]; v > 0 {
-			m.Failures[f.String()] = v
-		}
+		m.Failures[f.String()] = figures.Failures[f]
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,14 +40,24 @@ type Node struct {
 	routes   *bgp.Controller
 	door     atomic.Pointer[admin.Server]
 
-	change   sync.Mutex // held by whoever changes something: reload, drain, stop
-	first    *config.Config
+	change   sync.Mutex     // held by whoever changes something: start, reload, drain, stop
+	first    *config.Config // that it was started with: keys that need a restart are as they are here
 	shape    atomic.Pointer[shape]
 	reloads  atomic.Pointer[reloadResult]
 	stopping atomic.Bool
-	parting  sync.WaitGroup // services that a reload took away and that still answer
-	ticking  sync.WaitGroup
-	done     chan struct{}
+
+	telling   sync.Mutex // held while verdicts are brought to the routes
+	routing   bool       // they have begun; guarded by telling
+	demotedMu sync.Mutex
+	demoted   map[string]bool // anycast entries that are demoted and not drained
+
+	partingMu sync.Mutex
+	parting   map[front]parting
+	leaving   sync.WaitGroup // one for each of parting
+	ticking   sync.WaitGroup
+	done      chan struct{}   // closed when the node goes down
+	alive     context.Context // ends when what is in flight is not waited for any more
+	kill      context.CancelFunc
 }
 
 // shape is what runs now: one configuration, and the parts that belong to it.
@@ -73,9 +84,13 @@ func (s *shape) front(name string) front {
 func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) (_ *Node, err error) {
 	n := &Node{
 		o: o, log: log, level: level, now: time.Now, first: c, done: make(chan struct{}),
+		demoted: map[string]bool{}, parting: map[front]parting{},
 		proofs: health.Proofs{DNS: dnswire.NewProbeKey(), RADIUS: radwire.NewProbeSecret()},
 	}
 	n.started = n.now()
+	n.alive, n.kill = context.WithCancel(context.Background())
+	n.change.Lock() // the API is open before all is done
+	defer n.change.Unlock()
 	defer func() {
 		if err != nil {
 			n.closeAll(context.Background())
@@ -88,9 +103,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 		return nil, err
 	}
 	n.monitor = health.NewMonitor(health.Options{OnEvent: n.backendChanged})
-	for _, t := range targetsOf(c) {
-		n.monitor.Drain(t.Key, n.drains.has(admin.Target{Kind: admin.TargetBackend, Name: t.Pool, Backend: t.Backend}.String()))
-	}
+	n.drainBackends(c)
 	pools, err := poolSet{}.apply(c, n.monitor.Apply(targetsOf(c)))
 	if err != nil {
 		return nil, err
@@ -108,12 +121,12 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 		return nil, err
 	}
 	n.services = health.NewServices(health.ServicesOptions{Monitor: n.monitor, Proofs: n.proofs, OnEvent: n.serviceChanged, OnPause: n.paused})
-	n.routes.Start()
-	n.judge(s)
-	n.applyDrains(c)
-	if err := n.openDoors(c); err != nil {
+	n.drainServices(c)
+	n.judge(s, nil)
+	if err := n.openDoors(c); err != nil { // the last step that can fail, before others hear of us
 		return nil, err
 	}
+	n.startRoutes()
 	n.ticking.Add(1)
 	go n.tick()
 	return n, nil
@@ -161,22 +174,23 @@ func (n *Node) tick() {
 	}
 }
 
-// judge has health judge exactly the services of s.
-func (n *Node) judge(s *shape) {
-	least := map[string]int{}
-	for i := range s.config.Pools {
-		least[s.config.Pools[i].Name] = s.config.Pools[i].MinHealthy
-	}
-	services := make([]health.Service, 0, len(s.fronts))
-	for _, f := range s.fronts {
-		services = append(services, f.judged())
-	}
-	n.services.Apply(least, services)
+// startRoutes begins to announce; before it nothing is decided.
+func (n *Node) startRoutes() {
+	n.telling.Lock()
+	n.routing = true
+	n.telling.Unlock()
+	n.routes.Start()
 	n.tellRoutes()
 }
 
-// tellRoutes gives bgp the verdicts on all services.
+// tellRoutes gives bgp the verdicts on all services. Whoever comes later has
+// the younger ones.
 func (n *Node) tellRoutes() {
+	n.telling.Lock()
+	defer n.telling.Unlock()
+	if !n.routing {
+		return
+	}
 	all := n.services.All()
 	out := make([]bgp.Service, 0, len(all))
 	for _, s := range all {
@@ -193,7 +207,12 @@ func (n *Node) requalify(ctx context.Context, service string) error {
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for {
-		if n.services.Proven(service, since) {
+		s := n.shape.Load()
+		f := s.front(service)
+		if f == nil {
+			return fmt.Errorf("there is no service %s", service)
+		}
+		if status, ok := n.services.Status(service); ok && status.SelfProbe.After(since) && n.proven(s, f, since) {
 			return nil
 		}
 		select {
@@ -202,6 +221,21 @@ func (n *Node) requalify(ctx context.Context, service string) error {
 		case <-every.C:
 		}
 	}
+}
+
+// proven tells whether min_healthy backends of every role that the service
+// needs have answered a probe since.
+func (n *Node) proven(s *shape, f front, since time.Time) bool {
+	j := f.judged()
+	for key, p := range s.pools {
+		if key.pool != j.Pool || (key.role == "auth" && !j.Auth) || (key.role == "acct" && !j.Acct) {
+			continue
+		}
+		if _, least := p.Healthy(); n.monitor.Role(key.pool, key.role, since).Proven < least {
+			return false
+		}
+	}
+	return true
 }
 
 // traffic is the number of packets that the services of an anycast entry have

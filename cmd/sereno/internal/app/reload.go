@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,9 @@ type reloadResult struct{ err string }
 func (n *Node) Reload(_ context.Context, allowEmpty bool) (admin.Changes, error) {
 	n.change.Lock()
 	defer n.change.Unlock()
+	if n.stopping.Load() {
+		return admin.Changes{}, admin.Refused("the node is stopping")
+	}
 	changes, err := n.reload(allowEmpty)
 	result := &reloadResult{}
 	if err != nil {
@@ -41,9 +45,6 @@ func (n *Node) Reload(_ context.Context, allowEmpty bool) (admin.Changes, error)
 }
 
 func (n *Node) reload(allowEmpty bool) (admin.Changes, error) {
-	if n.stopping.Load() {
-		return admin.Changes{}, admin.Refused("the node is stopping")
-	}
 	running := n.shape.Load()
 	next, report := config.Load(n.o.Path, config.Options{})
 	if err := report.Err(); err != nil {
@@ -81,86 +82,21 @@ func changesOf(first, running, next *config.Config, report *config.Report) admin
 	return out
 }
 
-// turnInto applies the next configuration in order. Each step that is done has
-// its undo; when one fails, those before it are undone in reverse.
-func (n *Node) turnInto(running *shape, next *config.Config) error {
-	var undo []func()
-	failed := func(err error) error {
-		slices.Reverse(undo)
-		for _, u := range undo {
-			u()
-		}
-		return err
-	}
-	s := &shape{config: next, loaded: n.now()}
+// parting is a service that a reload took away and that still answers.
+type parting struct {
+	name    string
+	sockets []socket
+}
 
-	// Verdicts and pools. What stays keeps its state.
-	undo = append(undo, func() {
-		if _, err := running.pools.apply(running.config, n.monitor.Apply(targetsOf(running.config))); err != nil {
-			n.log.Error("undoing a reload", zap.Error(err))
-		}
-	})
-	var err error
-	if s.pools, err = running.pools.apply(next, n.monitor.Apply(targetsOf(next))); err != nil {
-		return failed(err)
-	}
-
-	// Services: those that stay are updated in place, new ones are opened.
-	for _, d := range frontsOf(next) {
-		old := running.front(d.name)
-		if old != nil && old.kind() == d.kind {
-			if err := old.update(n, next, s.pools); err != nil {
-				return failed(err)
-			}
-			undo = append(undo, func() {
-				if err := old.update(n, running.config, running.pools); err != nil {
-					n.log.Error("undoing a reload", zap.String("service", old.name()), zap.Error(err))
-				}
-			})
-			s.fronts = append(s.fronts, old)
-			continue
-		}
-		f, err := n.open(d, next, s.pools)
-		if err != nil {
-			return failed(err)
-		}
-		undo = append(undo, func() { n.part(f) })
-		s.fronts = append(s.fronts, f)
-	}
-
-	// The API's doors, then the routes: the last step that can fail is the first
-	// that others see.
-	if door := n.door.Load(); door != nil {
-		if err := door.Update(doorsOf(next)); err != nil {
-			return failed(err)
-		}
-		undo = append(undo, func() {
-			if err := door.Update(doorsOf(running.config)); err != nil {
-				n.log.Error("undoing a reload", zap.Error(err))
-			}
-		})
-	}
-	if err := n.routes.SetConfig(routingOf(next), true); err != nil {
-		return failed(err)
-	}
-
-	n.shape.Store(s)
-	if err := n.level.UnmarshalText([]byte(next.Log.Level)); err != nil {
-		n.log.Error("changing log.level", zap.Error(err))
-	}
-	n.judge(s)
-	n.applyDrains(next)
-	for _, f := range running.fronts {
-		if !slices.Contains(s.fronts, f) {
-			n.partAfterItsRoutes(f, running.config)
-		}
-	}
-	return nil
+func (n *Node) partings() []parting {
+	n.partingMu.Lock()
+	defer n.partingMu.Unlock()
+	return slices.Collect(maps.Values(n.parting))
 }
 
 // part closes a service; what it has in flight is answered.
 func (n *Node) part(f front) {
-	ctx, cancel := context.WithTimeout(context.Background(), partingTime)
+	ctx, cancel := context.WithTimeout(n.alive, partingTime)
 	defer cancel()
 	if err := f.Close(ctx); err != nil {
 		n.log.Warn("closing a service", zap.String("service", f.name()), zap.Error(err))
@@ -176,12 +112,20 @@ func (n *Node) partAfterItsRoutes(f front, was *config.Config) {
 			wait = max(wait, a.DrainTime/2)
 		}
 	}
-	n.parting.Go(func() {
+	n.partingMu.Lock()
+	n.parting[f] = parting{f.name(), socketsOf(was, description{f.kind(), f.name()})}
+	n.partingMu.Unlock()
+	n.leaving.Go(func() {
+		t := time.NewTimer(wait)
+		defer t.Stop()
 		select {
-		case <-time.After(wait):
+		case <-t.C:
 		case <-n.done:
 		}
 		n.part(f)
+		n.partingMu.Lock()
+		delete(n.parting, f)
+		n.partingMu.Unlock()
 	})
 }
 

@@ -60,6 +60,8 @@ func (n *Node) serve(signals <-chan os.Signal) {
 			return
 		case s := <-signals:
 			switch {
+			case s == syscall.SIGHUP && stopped != nil:
+				n.log.Warn("not reloading: the node is stopping")
 			case s == syscall.SIGHUP:
 				n.reloadBySignal(ctx)
 			case stopped != nil:

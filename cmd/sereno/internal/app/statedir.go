@@ -19,11 +19,11 @@ type stateDir struct {
 // openStateDir creates the directory if it is absent and locks it.
 func openStateDir(path string) (*stateDir, error) {
 	if err := os.MkdirAll(path, 0o750); err != nil {
-		return nil, fmt.Errorf("opening node.state_dir: %w (name another with node.state_dir, or make it writable for this user)", err)
+		return nil, unusable(err)
 	}
 	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("opening node.state_dir: %w", err)
+		return nil, unusable(err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
@@ -33,6 +33,10 @@ func openStateDir(path string) (*stateDir, error) {
 		return nil, fmt.Errorf("locking node.state_dir %s: %w", path, err)
 	}
 	return &stateDir{path: path, lock: f}, nil
+}
+
+func unusable(err error) error {
+	return fmt.Errorf("opening node.state_dir: %w (name another with node.state_dir, or make it writable for this user)", err)
 }
 
 // file returns the path of a file in the directory.

@@ -13,7 +13,7 @@ import (
 func (n *Node) Status() admin.Status {
 	s, routes := n.shape.Load(), n.routes.Status()
 	out := admin.Status{
-		Node: s.config.Node.Name, Version: n.o.Build.Version, Started: admin.Time{Time: n.started},
+		Node: n.first.Node.Name, Version: n.o.Build.Version, Started: admin.Time{Time: n.started},
 		Config: admin.ConfigStatus{Path: s.config.Path, Hash: s.config.Hash, Loaded: admin.Time{Time: s.loaded}},
 	}
 	if r := n.reloads.Load(); r != nil {
@@ -21,6 +21,7 @@ func (n *Node) Status() admin.Status {
 	}
 	for _, f := range s.fronts {
 		service := f.status()
+		service.State, service.Reason, service.Since = admin.StateStarting, string(health.ReasonStarting), admin.Time{Time: s.loaded}
 		if v, ok := n.services.Status(f.name()); ok {
 			service.State, service.Reason, service.Since = string(v.State), string(v.Reason), admin.Time{Time: v.Since}
 		}
@@ -127,7 +128,11 @@ func millis(d time.Duration) admin.Millis {
 func (n *Node) Ready() (bool, []string) {
 	var reasons []string
 	for _, f := range n.shape.Load().fronts {
-		if v, ok := n.services.Status(f.name()); !ok || !v.State.Serves() {
+		v, ok := n.services.Status(f.name())
+		if !ok {
+			v.Reason = health.ReasonStarting // a reload is just opening it
+		}
+		if !v.State.Serves() {
 			reasons = append(reasons, fmt.Sprintf("service %s: %s", f.name(), v.Reason))
 		}
 	}

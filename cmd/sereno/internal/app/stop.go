@@ -29,13 +29,15 @@ func (n *Node) closeAll(ctx context.Context) {
 	close(n.done)
 	ctx, cancel := context.WithTimeout(ctx, lastAnswers)
 	defer cancel()
+	defer context.AfterFunc(ctx, n.kill)()
+	defer n.kill()
+	if n.services != nil {
+		n.services.Close() // a service that is being closed is not a sick one
+	}
 	if s := n.shape.Load(); s != nil {
 		n.closeFronts(ctx, s)
 	}
-	n.parting.Wait()
-	if n.services != nil {
-		n.services.Close()
-	}
+	n.leaving.Wait()
 	if n.routes != nil {
 		if err := n.routes.Close(); err != nil {
 			n.log.Warn("closing the BGP sessions", zap.Error(err))
