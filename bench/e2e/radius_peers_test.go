@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sereno/bench/e2e/harness"
+	"sereno/bench/internal/radpkt"
+	"sereno/bench/stub"
+)
+
+const radsecproxyConfig = `ListenUDP %[1]s:1812
+ListenUDP %[1]s:1813
+SourceUDP %[1]s
+LogLevel 3
+Client nas {
+	host 127.0.0.0/8
+	type udp
+	secret inner-secret
+}
+Server front {
+	host %[2]s
+	port %[3]d
+	type udp
+	secret %[5]s
+}
+Server front-acct {
+	host %[2]s
+	port %[4]d
+	type udp
+	secret %[5]s
+}
+Realm * {
+	server front
+	accountingServer front-acct
+}
+`
+
+// radsecproxy starts radsecproxy as a NAS's proxy before the node.
+func radsecproxy(t *testing.T, lab *harness.Lab, s *harness.Sereno) (auth, acct netip.AddrPort) {
+	t.Helper()
+	addr := lab.Addr(hostPeer + 1)
+	conf := lab.Write("radsecproxy.conf", fmt.Sprintf(radsecproxyConfig,
+		addr, s.Auth.Addr(), s.Auth.Port(), s.Acct.Port(), harness.NASSecret))
+	lab.Daemon("radsecproxy", "radsecproxy", "-f", "-c", conf)
+	auth, acct = netip.AddrPortFrom(addr, 1812), netip.AddrPortFrom(addr, 1813)
+	conn := from(t, lab.Addr(hostSource), 0, auth)
+	lab.Eventually(5*time.Second, "radsecproxy answers", func() bool {
+		_, _ = conn.Write(status(t, "inner-secret", 1, true)) // refused until it listens
+		return receive(t, conn, 100*time.Millisecond) != nil
+	})
+	return auth, acct
+}
+
+// proxyConfig is FreeRADIUS as a proxy and nothing else: every realm goes to the node.
+const proxyConfig = `prefix = /usr
+raddbdir = DIR
+logdir = DIR
+run_dir = DIR
+libdir = /usr/lib/freeradius
+pidfile = DIR/radiusd.pid
+max_request_time = 5
+proxy_requests = yes
+security {
+	reject_delay = 0
+	status_server = yes
+	allow_core_dumps = no
+}
+log {
+	destination = stdout
+	auth = no
+}
+thread pool {
+	start_servers = 2
+	max_servers = 2
+	min_spare_servers = 1
+	max_spare_servers = 2
+	max_requests_per_server = 0
+}
+client nas {
+	ipaddr = 127.0.0.0/8
+	secret = inner-secret
+}
+proxy server {
+	default_fallback = no
+}
+home_server front {
+	type = auth+acct
+	ipaddr = %[2]s
+	port = 1812
+	secret = %[3]s
+	src_ipaddr = %[1]s
+	response_window = 5
+	status_check = status-server
+}
+home_server_pool front {
+	home_server = front
+}
+realm DEFAULT {
+	pool = front
+	nostrip
+}
+modules {
+	always ok {
+		rcode = ok
+	}
+}
+server default {
+	listen {
+		type = auth
+		ipaddr = %[1]s
+		port = 1812
+	}
+	listen {
+		type = acct
+		ipaddr = %[1]s
+		port = 1813
+	}
+	authorize {
+		update control {
+			Proxy-To-Realm := DEFAULT
+		}
+		ok
+	}
+	preacct {
+		update control {
+			Proxy-To-Realm := DEFAULT
+		}
+		ok
+	}
+}
+`
+
+// freeradiusProxy starts a FreeRADIUS proxy before the node.
+func freeradiusProxy(_ *testing.T, lab *harness.Lab, s *harness.Sereno) (auth, acct netip.AddrPort) {
+	addr := lab.Addr(hostPeer + 2)
+	lab.FreeRADIUSWith("proxy", addr, map[string]string{"radiusd.conf": fmt.Sprintf(proxyConfig, addr, s.Auth.Addr(), harness.NASSecret)})
+	return netip.AddrPortFrom(addr, 1812), netip.AddrPortFrom(addr, 1813)
+}
+
+// TestE2ERADIUSR13OldPeersAreServed has peers from before 2024: FreeRADIUS 3.2.1 behind us, whose replies have no
+// Message-Authenticator, and before us radsecproxy 1.9.2, FreeRADIUS 3.2.1 as a proxy, whose requests have Proxy-State
+// and none, and radclient without one. Under `auto` all are served; and what comes back to them is signed.
+func TestE2ERADIUSR13OldPeersAreServed(t *testing.T) {
+	lab := harness.New(t)
+	one, two := full(lab, 1, methodUsers), full(lab, 2, methodUsers)
+	s := front{servers: addrs(one, two)}.start(lab)
+	type peer struct {
+		name       string
+		auth, acct netip.AddrPort
+		secret     string
+	}
+	peers := []peer{{name: "radclient", auth: s.Auth, acct: s.Acct, secret: harness.NASSecret}}
+	for name, start := range map[string]func(*testing.T, *harness.Lab, *harness.Sereno) (netip.AddrPort, netip.AddrPort){"radsecproxy": radsecproxy, "freeradius": freeradiusProxy} {
+		auth, acct := start(t, lab, s)
+		peers = append(peers, peer{name, auth, acct, "inner-secret"})
+	}
+	for _, p := range peers {
+		for i := range 4 {
+			user := fmt.Sprintf("user-%d", i)
+			line := fmt.Sprintf("User-Name=%s,Calling-Station-Id=line-%d", user, i)
+			for method, password := range map[string]string{"User-Password": stub.Login(user).Password, "CHAP-Password": stub.Login(user).Password, "MS-CHAP-Password": stub.Login(user).Password} {
+				out := radclient(lab, p.auth, "auth", p.secret, line+","+method+"="+password)
+				if !strings.Contains(out, "Received Access-Accept") || !strings.Contains(out, "Framed-IP-Address") {
+					t.Errorf("%s through %s:\n%s", method, p.name, out)
+				}
+			}
+			if out := radclient(lab, p.auth, "auth", p.secret, line+",User-Password=wrong"); !strings.Contains(out, "Received Access-Reject") {
+				t.Errorf("a wrong password through %s:\n%s", p.name, out)
+			}
+			out := radclient(lab, p.acct, "acct", p.secret, line+",Acct-Status-Type=Start,Acct-Session-Id="+p.name+"-"+user)
+			if !strings.Contains(out, "Received Accounting-Response") {
+				t.Errorf("accounting through %s:\n%s", p.name, out)
+			}
+		}
+	}
+	a, b := one.Detail(), two.Detail()
+	for _, p := range peers {
+		for i := range 4 {
+			r := stub.Record{Session: fmt.Sprintf("%s-user-%d", p.name, i), Status: stub.AcctStart}
+			if a[r]+b[r] != 1 {
+				t.Errorf("%v is %d times in the detail files", r, a[r]+b[r])
+			}
+		}
+	}
+	conn := from(t, lab.Addr(hostSource), 0, s.Auth)
+	request := login(t, harness.NASSecret, 1, "user-1", false)
+	send(t, conn, request)
+	reply := receive(t, conn, 3*time.Second)
+	if reply == nil {
+		t.Fatal("no answer without a Message-Authenticator")
+	}
+	if err := radpkt.NewKeyer([]byte(harness.NASSecret)).CheckReply(reply, [16]byte(request[4:20]), true); err != nil || reply[20] != radpkt.MessageAuthenticator {
+		t.Errorf("the answer's first attribute is %d, %v", reply[20], err)
+	}
+	s.WaitIdle()
+}
+
+// TestE2ERADIUSR13AutoNeverDowngrades has an address that signed once, and then a packet without a
+// Message-Authenticator from it: dropped and counted, while other addresses of the same client go on without; and a
+// client that must always sign.
+func TestE2ERADIUSR13AutoNeverDowngrades(t *testing.T) {
+	lab := harness.New(t)
+	strict := lab.Addr(hostSource + 5)
+	s := front{
+		servers: addrs(full(lab, 1, "")),
+		clients: fmt.Sprintf("[{name: nas, address: 127.0.0.0/8, secret: %s}, {name: strict, address: %s, secret: %s, message_authenticator: require}]",
+			harness.NASSecret, strict, harness.NASSecret),
+	}.start(lab)
+	state := radpkt.Attr(nil, radpkt.ProxyState, []byte("a proxy"))
+	for i, c := range []struct {
+		from   int
+		signed bool
+		state  bool
+		want   bool
+		why    string
+	}{
+		{0, false, false, true, "a NAS that has never signed"},
+		{1, true, false, true, "a NAS that signs"},
+		{1, false, false, false, "the same without"},
+		{1, false, true, false, "the same without, behind a proxy of its own"},
+		{1, true, true, true, "the same with"},
+		{0, false, false, true, "the first again"},
+		{0, false, true, false, "the first, which was no proxy, with Proxy-State"},
+		{2, false, true, true, "a proxy that has never signed"},
+		{2, false, true, true, "again"},
+		{5, false, false, false, "a client that must sign, without"},
+		{5, true, false, true, "a client that must sign, with"},
+	} {
+		conn := from(t, lab.Addr(byte(hostSource+c.from)), 0, s.Auth)
+		var more [][]byte
+		if c.state {
+			more = append(more, state)
+		}
+		send(t, conn, login(t, harness.NASSecret, byte(i), "user-1", c.signed, more...))
+		patience := 300 * time.Millisecond
+		if c.want {
+			patience = 3 * time.Second
+		}
+		reply := receive(t, conn, patience)
+		if c.want != (reply != nil) {
+			t.Errorf("%s: answered %v", c.why, reply != nil)
+		}
+		if reply != nil && (reply[0] != radpkt.AccessAccept || c.state != (string(radpkt.Find(reply, radpkt.ProxyState)) == "a proxy")) {
+			t.Errorf("%s: %x", c.why, reply)
+		}
+	}
+	if n := dropped(s, "unsigned"); n != 4 {
+		t.Errorf("%g drops for a missing Message-Authenticator", n)
+	}
+	s.WaitIdle()
+}
