@@ -38,7 +38,7 @@ type coaPeer struct {
 func isCoA(c radwire.Code) bool { return c == radwire.CoARequest || c == radwire.DisconnectRequest }
 
 // coaRequest takes a CoA- or Disconnect-Request of a backend to its NAS (R50).
-func (w *worker) coaRequest(c *udp.Conn, p []byte, d *udp.Dest) {
+func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 	w.book.requests[KindCoA]++
 	code := radwire.PacketCode(p)
 	if !isCoA(code) {
@@ -63,7 +63,11 @@ func (w *worker) coaRequest(c *udp.Conn, p []byte, d *udp.Dest) {
 	if reason == NumReasons && w.staleEvent(p) {
 		reason = ReasonStale
 	}
-	if reason == NumReasons && (w.closing || w.service.inFlight.Load() >= w.view.mayFlight) {
+	switch {
+	case reason != NumReasons:
+	case w.closing || l.retired.Load():
+		reason = ReasonClosing
+	case w.service.inFlight.Load() >= w.view.mayFlight:
 		reason = ReasonServiceLimit
 	}
 	if reason != NumReasons {

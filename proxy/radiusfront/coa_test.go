@@ -265,6 +265,24 @@ func TestR50AClosedPortOfTheNASHurtsNobody(t *testing.T) {
 	})
 }
 
+func TestR50AnswersWhatIsInFlightWhenTheListenerLeaves(t *testing.T) {
+	c := newCoAFront(t, false, silent)
+	req := coaRequest(radwire.CoARequest, 1, nasIP(2))
+	c.from.send(req)
+	r := c.nas.wait(1)[0]
+	o := c.opts
+	o.Config.Auth, o.Config.Acct, o.Config.CoA = []string{c.authAddr().String()}, []string{c.acctAddr().String()}, nil
+	if err := c.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	c.clock.advance(6 * time.Second) // longer than the pool's timeout
+	c.nas.wait(2)
+	c.nas.send(ack(r), r.from)
+	c.from.verified(req, c.from.receive(), backendSecret)
+	c.from.send(coaRequest(radwire.CoARequest, 2, nasIP(2)))
+	c.untilDropped(KindCoA, ReasonUnknownClient, 1) // nobody sends CoA any more
+}
+
 func TestR50LeavesFromCoASource(t *testing.T) {
 	c := newCoAFront(t, false, ack, func(o *Options) { o.Config.CoASource = "127.0.0.66" })
 	req := coaRequest(radwire.CoARequest, 1, nasIP(2))

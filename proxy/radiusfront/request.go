@@ -24,7 +24,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 		return
 	}
 	if k == KindCoA {
-		w.coaRequest(c, p, &pkt.Dest)
+		w.coaRequest(l, c, p, &pkt.Dest)
 		return
 	}
 	w.book.requests[k]++

@@ -328,6 +328,9 @@ func (s *Service) retire(kept []*listener) {
 		if !slices.Contains(kept, l) {
 			l.retired.Store(true)
 			l.until = s.now().Add(longest)
+			if l.kind == KindCoA {
+				l.until = s.now().Add(time.Duration(coaTimeout))
+			}
 			s.retired = append(s.retired, l)
 		}
 	}
