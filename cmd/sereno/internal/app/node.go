@@ -2,7 +2,7 @@ package app
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -201,41 +201,20 @@ func (n *Node) tellRoutes() {
 
 // requalify waits, after this process stood still for longer than the lease,
 // until the service has passed one self-probe and min_healthy of its backends
-// one probe each (A16).
+// one probe each (A16). A service that a reload took away proves nothing, and
+// nothing waits for it.
 func (n *Node) requalify(ctx context.Context, service string) error {
 	since := n.now()
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
-	for {
-		s := n.shape.Load()
-		f := s.front(service)
-		if f == nil {
-			return fmt.Errorf("there is no service %s", service)
-		}
-		if status, ok := n.services.Status(service); ok && status.SelfProbe.After(since) && n.proven(s, f, since) {
-			return nil
-		}
+	for slices.Contains(serviceNames(n.shape.Load().config), service) && !n.services.Proven(service, since) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-every.C:
 		}
 	}
-}
-
-// proven tells whether min_healthy backends of every role that the service
-// needs have answered a probe since.
-func (n *Node) proven(s *shape, f front, since time.Time) bool {
-	j := f.judged()
-	for key, p := range s.pools {
-		if key.pool != j.Pool || (key.role == "auth" && !j.Auth) || (key.role == "acct" && !j.Acct) {
-			continue
-		}
-		if _, least := p.Healthy(); n.monitor.Role(key.pool, key.role, since).Proven < least {
-			return false
-		}
-	}
-	return true
+	return nil
 }
 
 // traffic is the number of packets that the services of an anycast entry have
