@@ -28,7 +28,10 @@ type waiter struct {
 	came     int64 // ns since the service was made
 	listener *listener
 	dest     udp.Dest
-	sink     sink // of a connection; nil over UDP
+	sink     sink    // of a connection; nil over UDP
+	six      bool    // it may be given addresses made from A
+	rewrite  rewrite // the flight it waits for has another question
+	most     uint32  // TTL of what is made, at most
 	qlen     int
 	qbuf     [dnswire.MaxName + 4]byte
 }
@@ -207,10 +210,23 @@ func (t *flights) remove(f *flight) []*waiter {
 // waiters are reused over all workers and connections.
 var waiterPool = sync.Pool{New: func() any { return new(waiter) }}
 
+// keyLen is the length of the question in the turn's key: another than the client's if a
+// block list sends it elsewhere.
+func (t *turn) keyLen() int {
+	if t.target != nil {
+		return len(t.target) + 4
+	}
+	return t.q.QuestionLen()
+}
+
 // newWaiter makes a waiter of a turn's query.
 func newWaiter(t *turn, m []byte, l *listener, d udp.Dest, to sink) *waiter {
 	w := waiterPool.Get().(*waiter)
 	w.ask, w.came, w.listener, w.dest, w.sink = t.a, t.now, l, d, to
+	w.six, w.rewrite, w.most = t.set.dns64.wants(&t.q), rewriteNone, 0
+	if t.target != nil {
+		w.six, w.rewrite = false, rewriteCNAME
+	}
 	w.qlen = copy(w.qbuf[:], t.q.Question(m))
 	return w
 }

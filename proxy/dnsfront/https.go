@@ -169,7 +169,7 @@ func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte) (out []byte
 	n, r := s.serve(t, HTTPS, dest, m, x.out[:])
 	if r == missed {
 		b.InFlight[HTTPS]++
-		post = letter{w: newWaiter(t, m, nil, dest, wait), key: append([]byte(nil), t.key...), qlen: t.q.QuestionLen(), hash: t.hash}
+		post = letter{w: newWaiter(t, m, nil, dest, wait), key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
 	}
 	t.latencies(s)
 	b.mu.Unlock()

@@ -72,6 +72,15 @@ func (l logger) certificate(c *certificate, err error) {
 	l.always.Info("a changed certificate was taken up", zap.String("certificate", c.cert))
 }
 
+func (l logger) blockLists(said []blockReport) {
+	for _, r := range said {
+		l.always.Info("block list loaded", zap.String("file", r.file), zap.Int("names", r.names))
+		if r.ignored > 0 {
+			l.always.Warn("lines of a block list were not understood", zap.String("file", r.file), zap.Int("lines", r.ignored), zap.String("first", r.example))
+		}
+	}
+}
+
 // discard is a log for what clients can cause at will (failed handshakes).
 func (l logger) discard() *log.Logger { return log.New(io.Discard, "", 0) }
 

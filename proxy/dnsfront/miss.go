@@ -16,10 +16,37 @@ const staleRetry = 30 * time.Second
 func (w *worker) miss(m []byte, l *listener, d udp.Dest) {
 	wt := newWaiter(&w.t, m, l, d, nil)
 	w.t.book.InFlight[wt.transport]++
-	w.missOf(wt, w.t.key, w.t.q.QuestionLen(), w.t.hash)
+	w.begun(wt, w.t.key, w.t.keyLen(), w.t.hash)
 }
 
-// missOf is the same for a waiter that has been counted as in flight.
+// begun takes a waiter that has been counted as in flight, with its own question.
+func (w *worker) begun(wt *waiter, key []byte, qlen int, hash uint64) {
+	if wt.rewrite == rewriteCNAME {
+		w.again(wt, key, qlen)
+		return
+	}
+	if d := w.t.set.dns64; d != nil {
+		// A name inside the prefix stands for one of IPv4 (RFC 6147 §5.3.1).
+		if name := key[:qlen-4]; key[qlen-3] == dnswire.TypePTR && key[qlen-4] == 0 && len(name) > 64 {
+			if other, ok := d.mapped(name); ok {
+				wt.rewrite = rewriteCNAME
+				k := append(other, key[qlen-4:]...)
+				w.again(wt, k, len(other)+4)
+				return
+			}
+		}
+		// What is known to have no AAAA is asked for A at once.
+		if h := &w.t.h; wt.six && w.t.set.cache != nil && w.t.set.cache.get(key, hash, w.t.tick, w.big[:], len(w.big), false, 0, h) {
+			if r := &w.reply; dnswire.ParseReply(w.big[:h.n], r) == nil && r.Rcode == dnswire.NoError && !d.usable(w.big[:h.n], r) {
+				w.toA(wt, key, qlen, negativeTTL(r))
+				return
+			}
+		}
+	}
+	w.missOf(wt, key, qlen, hash)
+}
+
+// missOf asks for a waiter: in an equal flight that is under way, or in a new one.
 func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 	s, set := w.s, w.t.set
 	f := w.newFlight(key, qlen, hash)
@@ -327,11 +354,35 @@ func (w *worker) hand(wt *waiter, msg []byte) (why Drop, ok bool) {
 
 // giveStale answers a waiter with the expired answer and says so (RFC 8914 §4.4, 4.20).
 // false: there is none any more.
-func (w *worker) giveStale(f *flight, wt *waiter) bool {
+func (w *worker) giveStale(f *flight, wt *waiter) bool { return w.giveCached(f, wt, true) }
+
+// giveCached answers a waiter from the cache, with an expired answer only if stale.
+func (w *worker) giveCached(f *flight, wt *waiter, stale bool) bool {
 	buf := w.buffer(wt)
-	h := &w.t.h
-	if !w.t.set.cache.get(f.key, f.hash, w.t.tick, buf, wt.room(), true, w.t.set.staleTTL, h) {
+	h, set := &w.t.h, w.t.set
+	limit := wt.room()
+	if wt.rewrite != rewriteNone {
+		buf, limit = w.big[:], len(w.big) // it has other octets in the end
+	}
+	if !set.cache.get(f.key, f.hash, w.t.tick, buf, limit, stale, set.staleTTL, h) {
 		return false
+	}
+	if wt.six && h.kind == kindNoData {
+		// Rather old addresses than none: as if the fresh answer had said so.
+		wt.six, wt.rewrite, wt.most = false, rewriteA, no64TTL
+		var room [maxKey]byte
+		key := append(room[:0], f.key...)
+		key[f.qlen-3] = dnswire.TypeA
+		other := w.newFlight(key, f.qlen, w.s.hash(key))
+		found := w.giveCached(other, wt, stale)
+		w.freeFlight(other)
+		if found {
+			return true
+		}
+		wt.rewrite = rewriteNone
+		if !set.cache.get(f.key, f.hash, w.t.tick, buf, limit, stale, set.staleTTL, h) {
+			return false
+		}
 	}
 	source, ede := FromCache, noEDE
 	if h.stale {
@@ -346,8 +397,30 @@ func (w *worker) giveStale(f *flight, wt *waiter) bool {
 	if ede != noEDE {
 		x.ede = dnswire.AppendEDE(room[:0], uint16(ede), "") //nolint:gosec // a code of RFC 8914
 	}
-	n := w.s.finish(w.t.set, buf, h.n, &wt.ask, wt.question(), h.whole, false, x)
+	if wt.rewrite != rewriteNone {
+		return w.giveMade(wt, buf[:h.n], source, x, false)
+	}
+	n := w.s.finish(set, buf, h.n, &wt.ask, wt.question(), h.whole, false, x)
 	w.give(wt, buf, n, source, rcode)
+	return true
+}
+
+// giveMade answers a waiter whose answer is made from the answer to another question.
+func (w *worker) giveMade(wt *waiter, msg []byte, source Source, x extra, keepAA bool) bool {
+	made := made(w.t.set.dns64, wt.rewrite, wt.question(), msg, wt.most)
+	if made == nil {
+		w.giveFailure(wt, failTimeout)
+		return true
+	}
+	buf := w.buffer(wt)
+	n := len(made)
+	whole := n <= wt.room() && n <= len(buf)
+	if !whole {
+		n = dnswire.HeaderLen + wt.qlen
+	}
+	copy(buf, made[:n])
+	n = w.s.finish(w.t.set, buf, n, &wt.ask, wt.question(), whole, keepAA, x)
+	w.give(wt, buf, n, source, x.rcode)
 	return true
 }
 

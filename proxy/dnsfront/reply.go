@@ -179,8 +179,18 @@ func (w *worker) answer(f *flight, data []byte) {
 	}
 	ans.msg = msg
 	w.store(f, r, &ans)
+	// Waiters that go on to another question reuse the reply's memory.
+	none64 := w.t.set.dns64 != nil && r.Rcode == dnswire.NoError && r.Type == dnswire.TypeAAAA && !w.t.set.dns64.usable(msg, r)
+	life, rcode, qlen := negativeTTL(r), r.Rcode, r.QuestionLen()
 	for _, wt := range w.end(f) {
-		w.giveAnswer(wt, &ans, r)
+		switch {
+		case wt.six && none64:
+			w.toA(wt, f.key, f.qlen, life)
+		case wt.rewrite != rewriteNone:
+			w.giveMade(wt, ans.msg, FromBackend, extra{rcode: rcode, ede: ans.ede}, true)
+		default:
+			w.giveAnswer(wt, &ans, rcode, qlen)
+		}
 	}
 	w.freeFlight(f)
 }
@@ -234,14 +244,14 @@ func (w *worker) store(f *flight, r *dnswire.Reply, ans *answer) {
 }
 
 // giveAnswer sends a waiter a backend's answer, cut to what fits it (D07).
-func (w *worker) giveAnswer(wt *waiter, ans *answer, r *dnswire.Reply) {
+func (w *worker) giveAnswer(wt *waiter, ans *answer, rcode, qlen int) {
 	buf := w.buffer(wt)
 	n := len(ans.msg)
 	whole := n <= wt.room() && n <= len(buf)
 	if !whole {
-		n = dnswire.HeaderLen + r.QuestionLen()
+		n = dnswire.HeaderLen + qlen
 	}
 	copy(buf, ans.msg[:n])
-	n = w.s.finish(w.t.set, buf, n, &wt.ask, wt.question(), whole, true, extra{rcode: r.Rcode, ede: ans.ede})
-	w.give(wt, buf, n, FromBackend, r.Rcode)
+	n = w.s.finish(w.t.set, buf, n, &wt.ask, wt.question(), whole, true, extra{rcode: rcode, ede: ans.ede})
+	w.give(wt, buf, n, FromBackend, rcode)
 }

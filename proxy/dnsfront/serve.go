@@ -20,6 +20,10 @@ type turn struct {
 	key  []byte // canonical question, client subnet if it is forwarded, the octet of flags
 	hash uint64
 	h    hit
+	r    dnswire.Reply
+
+	target []byte // a block list sends the question to this name
+	tbuf   [dnswire.MaxName]byte
 
 	hits uint64 // answered from the cache in this batch
 	own  uint64 // answered by ourselves
@@ -127,9 +131,22 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 		t.key = append(t.key, q.OPT.ECS.In(m)...)
 	}
 	t.key = append(t.key, keyFlags(q))
+	t.target = nil
+	if len(set.block) > 0 {
+		if b, rule := set.blocked(t.key[:q.NameLen]); rule != nil {
+			if n, r, done := s.obey(t, b, rule, m, out); done {
+				return n, r
+			}
+			if t.target != nil {
+				t.key = append(append(append(t.key[:0], t.target...), t.q.Question(m)[q.NameLen:]...), keyFlags(q))
+				t.hash = s.hash(t.key)
+				return 0, missed // a worker puts the CNAME in front of the target's answer
+			}
+		}
+	}
 	t.hash = s.hash(t.key)
 	if set.cache != nil && q.RD() && !subnet {
-		if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) {
+		if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) && !t.needs64(out) {
 			b.Hits++
 			t.hits++
 			return s.fromCache(t, m, out, FromCache, noEDE), answered
@@ -137,6 +154,19 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 		b.Misses++
 	}
 	return 0, missed
+}
+
+// needs64 tells whether a hit must give way to an answer made from A (D63): it says that
+// there is no AAAA, or has none that counts.
+func (t *turn) needs64(out []byte) bool {
+	d := t.set.dns64
+	if d == nil || !d.wants(&t.q) || out[3]&dnswire.RcodeMask != dnswire.NoError {
+		return false
+	}
+	if t.h.kind == kindNoData {
+		return true
+	}
+	return t.h.whole && dnswire.ParseReply(out[:t.h.n], &t.r) == nil && !d.usable(out, &t.r)
 }
 
 // keyFlags is the last octet of a question's key.

@@ -88,6 +88,7 @@ func New(o Options) (*Service, error) {
 		set.cache = s.newCache(&o.Config)
 	}
 	set.limiter = newLimiter(&o.Config.RateLimit, s.seed, nil)
+	s.log.blockLists(set.blockSaid)
 	s.settings.Store(set)
 	s.streams.init(s)
 	s.tcpUp.init(s)
@@ -173,6 +174,7 @@ func (s *Service) Update(o Options) error {
 			set.cache.setLimits(o.Config.Cache.limits())
 		}
 	}
+	s.log.blockLists(set.blockSaid)
 	s.settings.Store(set)
 	for _, l := range without(set.listeners, old.listeners) {
 		l.serve()

@@ -34,6 +34,9 @@ type settings struct {
 	ecsPass    bool
 	cookies    cookieSecrets
 	limiter    *limiter
+	dns64      *dns64 // nil: off
+	block      []*blockList
+	blockSaid  []blockReport
 	cache      *cache // nil: off
 	maxTTL     uint32 // seconds, as all of these
 	minTTL     uint32
@@ -58,12 +61,21 @@ func compile(o *Options) (*settings, error) {
 		failureTTL: min(seconds(c.Cache.FailureTTL), 300), staleTTL: seconds(c.Cache.Stale.TTL),
 		stale: c.Cache.Enabled && c.Cache.Stale.For > 0, staleAfter: int64(c.Cache.Stale.After),
 	}
+	s.dns64 = newDNS64(&c.DNS64)
 	s.ecsPass = c.ECS == "pass"
 	if c.CookieSecretFile != "" {
 		var err error
 		if s.cookies, err = readCookieSecrets(c.CookieSecretFile); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	for i := range c.Block {
+		b, said, err := loadBlock(&c.Block[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.block, s.blockSaid = append(s.block, b), append(s.blockSaid, said)
 	}
 	use := func(name string) *pool.Pool {
 		p := o.Pools[name]

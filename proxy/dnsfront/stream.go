@@ -234,7 +234,7 @@ func (st *stream) query(x *scratch, m []byte) bool {
 	n, r := s.serve(t, st.transport, dest, m, x.out[:])
 	if r == missed {
 		st.book.InFlight[st.transport]++
-		l = letter{w: newWaiter(t, m, nil, dest, st), key: append([]byte(nil), t.key...), qlen: t.q.QuestionLen(), hash: t.hash}
+		l = letter{w: newWaiter(t, m, nil, dest, st), key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
 	}
 	t.latencies(s)
 	st.book.mu.Unlock()

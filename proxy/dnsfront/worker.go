@@ -149,7 +149,7 @@ func (w *worker) readMail() {
 		if l.a != nil {
 			w.tcpEnded(l.a, l.msg, l.err)
 		} else {
-			w.missOf(l.w, l.key, l.qlen, l.hash)
+			w.begun(l.w, l.key, l.qlen, l.hash)
 		}
 		*l = letter{}
 	}

@@ -1,0 +1,147 @@
+package dnsfront
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"sereno/proxy/pool"
+)
+
+func TestD63EmbeddingIsThatOfRFC6052(t *testing.T) {
+	// RFC 6052 §2.4.
+	for prefix, want := range map[string]string{
+		"2001:db8::/32": "2001:db8:c000:221::", "2001:db8:100::/40": "2001:db8:1c0:2:21::", "2001:db8:122::/48": "2001:db8:122:c000:2:2100::",
+		"2001:db8:122:300::/56": "2001:db8:122:3c0:0:221::", "2001:db8:122:344::/64": "2001:db8:122:344:c0:2:2100::",
+		"2001:db8:122:344::/96": "2001:db8:122:344::192.0.2.33", "64:ff9b::/96": "64:ff9b::192.0.2.33",
+	} {
+		d := newDNS64(&DNS64Config{Prefix: prefix})
+		got := d.embed([4]byte{192, 0, 2, 33})
+		if got != netip.MustParseAddr(want) {
+			t.Errorf("%s: %s, want %s", prefix, got, want)
+		}
+		if back := d.extract(got); back != [4]byte{192, 0, 2, 33} {
+			t.Errorf("%s: back to %v", prefix, back)
+		}
+	}
+}
+
+// sixless answers AAAA with nothing, but `six…`, which has one, and `mapped…`, which has
+// one that does not count; A with two addresses of 1000 s, but `none…`, which has none.
+func sixless(q *request) [][]byte {
+	t, name := q.r.t, q.msg.Question[0].Name
+	soa := mustRR(t, "example. 500 IN SOA ns.example. root.example. 1 2 3 4 200")
+	m := q.reply(dns.RcodeSuccess)
+	switch typ := q.msg.Question[0].Qtype; {
+	case typ == dns.TypePTR:
+		if strings.HasPrefix(name, "9.") {
+			m = q.reply(dns.RcodeNameError)
+			m.Ns = []dns.RR{soa}
+		} else {
+			m.Answer = []dns.RR{mustRR(t, name+" 700 IN PTR host.example.")}
+		}
+	case typ == dns.TypeA && !strings.HasPrefix(name, "none"):
+		m.Answer = []dns.RR{mustRR(t, name+" 900 IN CNAME real.example."), mustRR(t, "real.example. 1000 IN A 192.0.2.1"), mustRR(t, "real.example. 1000 IN A 192.0.2.2")}
+	case typ == dns.TypeAAAA && strings.HasPrefix(name, "six"):
+		m.Answer = []dns.RR{mustRR(t, name+" 60 IN AAAA 2001:db8::1")}
+	case typ == dns.TypeAAAA && strings.HasPrefix(name, "mapped"):
+		m.Answer = []dns.RR{mustRR(t, name+" 60 IN AAAA ::ffff:192.0.2.9")}
+	case strings.HasPrefix(name, "nosoa"):
+	default:
+		m.Ns = []dns.RR{soa}
+	}
+	return [][]byte{packed(t, m)}
+}
+
+func TestD63DNS64(t *testing.T) {
+	legs(t, func(t *testing.T, plain bool) {
+		f := newFront(t, setup{plain: plain, handle: sixless, config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+		made := func(m *dns.Msg, ttl uint32) {
+			t.Helper()
+			if len(m.Answer) != 3 || m.AuthenticatedData {
+				t.Fatal(m)
+			}
+			for i, want := range []string{"", "64:ff9b::c000:201", "64:ff9b::c000:202"} {
+				if i == 0 {
+					continue
+				}
+				a, ok := m.Answer[i].(*dns.AAAA)
+				if !ok || a.AAAA.String() != want || a.Hdr.Ttl > ttl || a.Hdr.Ttl+2 < ttl {
+					t.Error(m.Answer[i])
+				}
+			}
+		}
+		for range 3 { // a miss, then hits
+			made(f.ask(asking("Www.example.", dns.TypeAAAA)), 200)
+		}
+		if n := f.asked(); n != 2 {
+			t.Errorf("asked %d times", n)
+		}
+		f.later(150 * time.Second)
+		made(f.ask(asking("www.example.", dns.TypeAAAA)), 50)
+		made(f.askTCP(asking("www.example.", dns.TypeAAAA)), 50)
+		made(f.ask(asking("nosoa.example.", dns.TypeAAAA)), 600)
+		made(f.ask(asking("mapped.example.", dns.TypeAAAA)), 600)
+		made(f.ask(asking("mapped.example.", dns.TypeAAAA)), 600)
+		if m := f.ask(asking("six.example.", dns.TypeAAAA)); len(m.Answer) != 1 {
+			t.Error("with an AAAA of its own: ", m)
+		}
+		if m := f.ask(asking("none.example.", dns.TypeAAAA)); m.Rcode != 0 || len(m.Answer) != 0 || len(m.Ns) != 1 || m.Question[0].Qtype != dns.TypeAAAA {
+			t.Error("with neither: ", m)
+		}
+		validating := withOPT(asking("www.example.", dns.TypeAAAA), 1232, true)
+		validating.CheckingDisabled = true
+		if m := f.ask(validating); len(m.Answer) != 0 {
+			t.Error("for CD=1 with DO=1: ", m)
+		}
+		var wg sync.WaitGroup
+		for i := range 30 {
+			wg.Go(func() { made(f.ask(asking(fmt.Sprintf("n%d.example.", i%3), dns.TypeAAAA)), 200) })
+		}
+		wg.Wait()
+	})
+}
+
+func TestD63PTRIsMappedBack(t *testing.T) {
+	f := newFront(t, setup{handle: sixless, config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+	for range 2 {
+		name, err := dns.ReverseAddr("64:ff9b::192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := f.ask(asking(strings.ToUpper(name), dns.TypePTR))
+		if len(m.Answer) != 2 || m.Answer[0].(*dns.CNAME).Target != "1.2.0.192.in-addr.arpa." || m.Answer[1].(*dns.PTR).Ptr != "host.example." {
+			t.Fatal(m)
+		}
+	}
+	if n := f.asked(); n != 1 {
+		t.Error("asked", n)
+	}
+	name, _ := dns.ReverseAddr("64:ff9b::192.0.2.9")
+	if m := f.ask(asking(name, dns.TypePTR)); m.Rcode != dns.RcodeNameError || len(m.Answer) != 1 {
+		t.Error(m)
+	}
+	name, _ = dns.ReverseAddr("2001:db8::1")
+	if m := f.ask(asking(name, dns.TypePTR)); len(m.Answer) != 1 {
+		t.Error("outside the prefix: ", m)
+	}
+}
+
+func TestD63StaleAddressesAreMadeToo(t *testing.T) {
+	f := newFront(t, setup{handle: sixless, config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" },
+		pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout = 50*time.Millisecond, 300*time.Millisecond }})
+	f.ask(asking("www.example.", dns.TypeAAAA))
+	f.later(2000 * time.Second)
+	for _, r := range f.resolvers {
+		r.set(nil)
+	}
+	m := f.ask(withOPT(asking("www.example.", dns.TypeAAAA), 1232, false))
+	if len(m.Answer) != 3 || m.Answer[1].(*dns.AAAA).AAAA.String() != "64:ff9b::c000:201" || ede(m) != 3 || m.Answer[1].Header().Ttl != 30 {
+		t.Error(m)
+	}
+}
