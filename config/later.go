@@ -7,8 +7,6 @@ package config
 // else refers to it.
 var notYet = []missing{
 	{key: "dns[].cache.snapshot", feature: "dns cache.snapshot"},
-	{key: "dns[].dns64", feature: "dns dns64"},
-	{key: "dns[].block", feature: "dns block"},
 	{key: "radius[].accounting.spool", feature: "radius spool"},
 	{key: "radius[].accounting.spool_max", feature: "radius spool"},
 	{key: "radius[].accounting.ack", feature: "radius spool"},
