@@ -266,6 +266,21 @@ func TestO12DrainSurvivesAReloadAndARestart(t *testing.T) {
 	s.routeIs("dns-vip", admin.StateAnnounced)
 }
 
+// A drain whose target came back after a restart without it.
+func TestO12DrainOfABackendThatIsYetToCome(t *testing.T) {
+	s := drainSite(t)
+	s.mustDrain("pool/resolvers/fulmine", 0, false)
+	with := s.text["pools"]
+	s.stop()
+	s.change("pools", "{name: fulmine,", "{name: nuovo,")
+	s.start()
+	s.text["pools"] = with
+	s.mustReload()
+	if b := s.backend("fulmine", "dns"); b.State != admin.StateDrained || s.logged("backend up", "backend", "fulmine") != 0 {
+		t.Errorf("it is %+v, or was in use for a moment", b)
+	}
+}
+
 // A reload of a drained node announces nothing that is new.
 func TestO12DrainedNodeAnnouncesNoNewRoute(t *testing.T) {
 	s := drainSite(t)

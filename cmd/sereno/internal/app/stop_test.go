@@ -112,7 +112,9 @@ func TestA14SecondSignalStopsAtOnce(t *testing.T) {
 	s.text["bgp"] = r.section()
 	s.text["anycast"] = "anycast:\n" + anycast("dns-vip", "192.0.2.53/32", "resolver", "")
 	s.change("anycast", "drain_time: 400ms", "drain_time: 60s")
-	s.text["dns"] += s.dnsService("second", freeAddr(t))
+	s.change("pools", "attempt_timeout: 100ms", "attempt_timeout: 8s\n    timeout: 10s")
+	second := freeAddr(t)
+	s.text["dns"] += s.dnsService("second", second)
 	s.text["anycast"] += anycast("second-vip", "192.0.2.54/32", "second", "")
 	s.change("anycast", "[second], announce_after: 100ms, drain_time: 400ms", "[second], announce_after: 100ms, drain_time: 60s")
 	n := s.start()
@@ -125,6 +127,16 @@ func TestA14SecondSignalStopsAtOnce(t *testing.T) {
 	if len(n.partings()) != 1 {
 		t.Errorf("on its way out: %v", n.partings())
 	}
+	for i := range s.resolvers { // a question to it is in flight for long
+		if err := s.resolvers[i].Set(stub.Mode{Fault: stub.ProbesOnly}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := make(chan error, 1)
+	go func() { asked <- asks(second, "slow.example.com") }()
+	until(t, 2*time.Second, "a query in flight", func() bool {
+		return s.backend("fulmine", "dns").InFlight+s.backend("tempesta", "dns").InFlight == 1
+	})
 	signals, ended := s.serving()
 	s.node = nil
 	signals <- syscall.SIGTERM
@@ -134,6 +146,9 @@ func TestA14SecondSignalStopsAtOnce(t *testing.T) {
 	ends(t, ended, 3*time.Second)
 	until(t, 2*time.Second, "the withdrawal", func() bool { return !r.has("192.0.2.53/32") })
 	t.Logf("figure: stopped %v after the second signal", time.Since(begin))
+	if err := <-asked; err == nil {
+		t.Error("a question that no backend answers was answered")
+	}
 }
 
 func TestA11RouteGoesWithTheLastBackendAndComesBack(t *testing.T) {
