@@ -78,6 +78,9 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 		case joinedNew:
 			if joining != nil {
 				s.load.Add(1)
+				if w.answeredMeanwhile(f) {
+					return
+				}
 			}
 			w.start(f, stale)
 			return
@@ -95,6 +98,28 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 			}
 		}
 	}
+}
+
+// answeredMeanwhile looks into the cache once more for a flight that has just entered the
+// table: an equal one may have ended after the first look. Then everybody gets its
+// answer, and no backend is asked again.
+func (w *worker) answeredMeanwhile(f *flight) bool {
+	if w.t.set.cache == nil || !f.cacheable() {
+		return false
+	}
+	var none [dnswire.HeaderLen + dnswire.MaxName + 4]byte
+	if !w.t.set.cache.get(f.key, f.hash, w.t.tick, none[:], 0, false, 0, &w.t.h) {
+		return false
+	}
+	waiters := w.s.table.remove(f)
+	w.s.load.Add(-int64(len(waiters)))
+	for _, wt := range waiters {
+		if !w.giveCached(f, wt, true) {
+			w.giveFailure(wt, failTimeout)
+		}
+	}
+	w.freeFlight(f)
+	return true
 }
 
 // hasStale looks whether there is an expired answer that could be given, and leaves what
