@@ -6,7 +6,6 @@ package config
 // any of those) is an error. A row is deleted when its feature works; nothing
 // else refers to it.
 var notYet = []missing{
-	{key: "dns[].cache.snapshot", feature: "dns cache.snapshot"},
 	{key: "radius[].accounting.spool", feature: "radius spool"},
 	{key: "radius[].accounting.spool_max", feature: "radius spool"},
 	{key: "radius[].accounting.ack", feature: "radius spool"},
