@@ -11,7 +11,6 @@ var notYet = []missing{
 	{key: "radius[].accounting.ack", feature: "radius spool"},
 	{key: "radius[].accounting.coalesce_interim", feature: "radius spool"},
 	{key: "radius[].survival", feature: "radius survival"},
-	{key: "anycast[].when_down", values: []string{"hand-over"}, feature: "anycast hand-over"},
 	{key: "anycast[].assign", feature: "anycast assign"},
 	{key: "availability", feature: "availability"},
 }
