@@ -29,7 +29,7 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 			continue
 		}
 		o := dnsfront.Options{
-			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name, StateDir: n.state.path,
+			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name,
 			StateDir: n.state.path, Logger: n.log, ProbeKey: &n.proofs.DNS,
 		}
 		names := []string{section.Pool}
