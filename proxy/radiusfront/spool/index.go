@@ -26,6 +26,7 @@ type entry struct {
 	off, size  uint32        // of its frame
 	class      Class
 	state      state
+	cancelled  bool // over when its delivery ends
 }
 
 // session is a row of records that are delivered one after the other.
@@ -170,8 +171,14 @@ func (x *index) session(key uint64, queueID uint32) *session {
 	return v
 }
 
-// add puts a stored entry at the end of its session.
+// add puts a stored entry into its segment and at the end of its session.
 func (x *index) add(e *entry) {
+	e.segment.add(e)
+	x.back(e)
+}
+
+// back puts an entry at the end of its session.
+func (x *index) back(e *entry) {
 	e.state = stateQueued
 	v := e.session
 	if v.tail != nil {
@@ -181,7 +188,6 @@ func (x *index) add(e *entry) {
 	}
 	v.tail = e
 	v.queue.records++
-	e.segment.add(e)
 	x.live.add(e)
 	if v.head == e && v.heapAt < 0 && !v.inReady {
 		v.queue.push(v)
@@ -242,17 +248,13 @@ func (x *index) settle(v *session, until time.Duration) {
 
 // forget drops a session without records.
 func (x *index) forget(v *session) {
-	if v.head == nil && v.pending == 0 && !v.inReady && v.heapAt < 0 {
+	if v.head == nil && v.pending == 0 && !v.inReady && v.heapAt < 0 && x.sessions[v.key] == v {
 		delete(x.sessions, v.key)
-		if q := v.queue; q.records == 0 && q.first == nil && len(q.waiting) == 0 && x.queueUnused(q) {
-			delete(x.queues, q.id)
+		if len(x.sessions) == 0 {
+			clear(x.queues) // they are few, and go together
 		}
 	}
 }
-
-// queueUnused tells whether no session is left at all: queues are few and go
-// together.
-func (x *index) queueUnused(*queue) bool { return len(x.sessions) == 0 }
 
 // awaken moves the sessions whose time has come to the ready ones.
 func (q *queue) awaken(now time.Duration) {

@@ -24,6 +24,7 @@ type file interface {
 type segment struct {
 	ordinal uint64
 	path    string
+	salt    [saltLen]byte
 	file    file
 	size    int64
 	live    int64 // bytes of records that are not over
@@ -117,7 +118,7 @@ func (s *Spool) begin() error {
 		_ = os.Remove(path) // likewise
 		return err
 	}
-	g := &segment{ordinal: s.ordinal, path: path, file: f}
+	g := &segment{ordinal: s.ordinal, path: path, salt: s.salt, file: f}
 	s.mu.Lock()
 	s.segments = append(s.segments, g)
 	s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,7 @@ type Spool struct {
 	active   *segment   // nil: the next write begins one
 	ordinal  uint64
 	spare    batch
+	owner    *os.File // the directory's lock
 	unsynced bool
 	syncedAt time.Time
 	told     bool
@@ -234,7 +236,7 @@ func (s *Spool) admit(c Class, size int64) error {
 	switch {
 	case used > most:
 		return ErrFull
-	case used > most/100*c.limit():
+	case used > most*c.limit()/100:
 		return ErrClass
 	}
 	return nil
@@ -308,6 +310,9 @@ func (s *Spool) Close() error {
 		if err := seg.file.Close(); err != nil && first == nil {
 			first = fmt.Errorf("closing the spool: %w", err)
 		}
+	}
+	if err := s.owner.Close(); err != nil && first == nil {
+		first = fmt.Errorf("closing the spool: %w", err)
 	}
 	return first
 }

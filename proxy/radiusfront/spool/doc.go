@@ -1,0 +1,48 @@
+// Package spool keeps records on disk until somebody has taken them: RADIUS
+// accounting while no server answers.
+//
+// It promises:
+//   - Append returns, and Submit's callback gets nil, only when the record is
+//     synced (R40). All that waits at the same moment shares one sync.
+//   - Records of one session are delivered in the order in which they were
+//     submitted, one at a time; different sessions do not wait for one another
+//     (R41). A record stays until Done, Cancel or Drop; one that is set aside
+//     stays too, out of its session's way.
+//   - Nothing is merged or evicted (R43), unless Coalesce is on. What is near
+//     the bound is not admitted: above 90 % of MaxBytes no Interim, above 95 %
+//     no Start, above 100 % nothing.
+//   - A file that was cut or of which bits flipped loses the records that were
+//     hit and no other (R44). They are counted and kept in damaged-*.bin, which
+//     nobody deletes and which is not in MaxBytes.
+//   - A crash at any byte loses nothing that was acknowledged. A record that was
+//     delivered within 50 ms before it may be delivered again; after a power
+//     loss, within about a second.
+//   - A disk that fails or is full is told once, refuses records in the
+//     meantime, and is tried again every second. What is stored is delivered on.
+//   - Times do not jump: how long a record waited is by the monotonic clock,
+//     and for what an earlier process stored by the wall clock at Open, never
+//     below zero.
+//
+// On disk: segments of a sixty-fourth of MaxBytes (16 KiB to 8 MiB) with frames
+// (frame.go) of records and of notes that records are over. The oldest segments
+// go when nothing in them is left; where garbage passes an eighth of MaxBytes,
+// the oldest segment's records are copied to the end. So the directory takes
+// MaxBytes and at most a copy's step more. In memory a record takes some 120
+// bytes, a session some 150 more, whatever the records' size.
+//
+// Why not bbolt: measured side by side (2 cores of a cloud machine, ext4, a
+// sync in some 0.4 ms; records of 200 bytes):
+//
+//	                                          bbolt      segments
+//	stored, 64 under one sync               134,000/s    122,000/s
+//	stored, 512 under one sync              368,000/s    520,000/s
+//	removed (bbolt: 512 under one sync)     490,000/s    785,000/s
+//	a million records, open                      60 ms     1,900 ms
+//	a million records, size                    257 MiB      232 MiB
+//
+// Both are far above the 5,000 a second that R40 and R41 need. What decides is
+// damage: bbolt is one tree, of which a flipped bit in an inner page takes a
+// whole branch along, and its file never shrinks; segments lose one record, and
+// are a few hundred lines that say what is on disk byte by byte. Opening takes
+// longer because every byte is verified.
+package spool

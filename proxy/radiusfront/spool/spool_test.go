@@ -1,0 +1,336 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestR40WhatIsAcknowledgedSurvivesACrash(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for i := range 50 {
+		if err := s.Append(record(uint64(i%5), i)); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 != 0 {
+			continue
+		}
+		again := open(t, copyDir(t, dir)) // nothing was closed: what is on disk now is all there is
+		if n := again.Stats().Records; n != int64(i+1) {
+			t.Fatalf("%d of %d records are there after a crash", n, i+1)
+		}
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestR41OrderForEachSessionAndSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var all []Record
+	for i := range 3000 {
+		all = append(all, record(uint64(i%30), i))
+	}
+	mustAppend(t, s, all[:1500]...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	mustAppend(t, s, all[1500:]...)
+
+	var under []*Delivery
+	for {
+		d, ok := s.Next(1)
+		if !ok {
+			break
+		}
+		under = append(under, d)
+	}
+	if len(under) != 30 {
+		t.Fatalf("%d records are under way, want one for each of 30 sessions", len(under))
+	}
+	for _, d := range under {
+		s.Done(d)
+	}
+	got := drain(t, s)
+	for session := range uint64(30) {
+		list := got[session]
+		if len(list) != 99 || !slices.IsSorted(list) {
+			t.Fatalf("session %d: %d records, in order: %v", session, len(list), slices.IsSorted(list))
+		}
+	}
+	if st := s.Stats(); st.Records != 0 || st.Bytes != 0 || st.Delivered != 3000 || s.Has(3) {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestR41AcknowledgedOnesAreRemovedForGood(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for i := range 100 {
+		mustAppend(t, s, record(uint64(i), i))
+	}
+	for range 60 {
+		d, _ := s.Next(1)
+		s.Done(d)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	got := drain(t, s)
+	if len(got) != 40 || got[59] != nil || got[60] == nil {
+		t.Fatalf("%d records are left", len(got))
+	}
+}
+
+func TestR41ARecordThatIsTriedAgainHoldsUpItsSessionOnly(t *testing.T) {
+	var at atomic.Int64
+	s := open(t, t.TempDir(), func(o *Options) { o.Now = func() time.Time { return time.Unix(1000, at.Load()) } })
+	mustAppend(t, s, record(1, 1), record(1, 2), record(2, 3))
+	for i := range 10 {
+		d, ok := s.Next(1)
+		if !ok || number(d.Data) != 1 || d.Tries != i {
+			t.Fatalf("try %d: %+v", i, d)
+		}
+		s.Again(d, time.Minute, true)
+		if i == 0 {
+			if d, ok := s.Next(1); !ok || number(d.Data) != 3 {
+				t.Fatalf("the other session waits: %+v", d)
+			}
+		}
+		if d, ok := s.Next(1); ok {
+			t.Fatalf("session 1 comes before its time: %+v", d)
+		}
+		at.Add(int64(time.Minute))
+	}
+	d, _ := s.Next(1)
+	if d.Tries != 10 || d.Trying != 10*time.Minute || d.Waited != 10*time.Minute {
+		t.Fatalf("%+v", d)
+	}
+	s.SetAside(d)
+	d, ok := s.Next(1)
+	if !ok || number(d.Data) != 2 || d.Tries != 0 {
+		t.Fatalf("the session does not go on: %+v", d)
+	}
+	if st := s.Stats(); st.Aside != 1 || st.SetAside != 1 || st.Records != 2 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestR45SetAsideListedRetriedDropped(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	mustAppend(t, s, record(1, 1), record(2, 2), record(3, 3))
+	for range 2 {
+		d, _ := s.Next(1)
+		s.SetAside(d)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	aside := s.List(true, 0, 10)
+	if len(aside) != 2 || aside[0].Session != 1 || !aside[0].Aside || len(s.List(false, 0, 10)) != 1 || s.Has(1) {
+		t.Fatalf("%+v", aside)
+	}
+	if _, data, err := s.Get(aside[1].ID); err != nil || number(data) != 2 {
+		t.Fatalf("%v %v", data, err)
+	}
+	if err := s.Drop(aside[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Retry(aside[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Retry(99); !errors.Is(err, ErrNoRecord) {
+		t.Fatalf("%v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if got := fmt.Sprint(drain(t, s)); got != "map[2:[2] 3:[3]]" {
+		t.Fatal(got)
+	}
+}
+
+func TestR43AdmissionShrinksByClass(t *testing.T) {
+	s := open(t, t.TempDir(), func(o *Options) { o.MaxBytes = minBytes })
+	share := func() float64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return float64(s.used()) / float64(minBytes)
+	}
+	next := 0
+	fill := func(c Class, want error, least, most float64) {
+		t.Helper()
+		for {
+			r := record(uint64(next), next)
+			r.Class = c
+			err := s.Append(r)
+			if err == nil {
+				next++
+				continue
+			}
+			if !errors.Is(err, want) || share() < least || share() > most {
+				t.Fatalf("%v: %v at %.3f", c, err, share())
+			}
+			return
+		}
+	}
+	fill(Interim, ErrClass, 0.89, 0.90)
+	fill(Start, ErrClass, 0.94, 0.95)
+	if !s.Accepts() {
+		t.Fatal("it refuses while Stops are taken")
+	}
+	fill(Stop, ErrFull, 0.99, 1)
+	if st := s.Stats(); s.Accepts() || st.Records != int64(next) || st.Refused != [numClasses]uint64{1, 1, 1} || st.Disk > minBytes {
+		t.Fatalf("%+v", st)
+	}
+	n := 0
+	for _, list := range drain(t, s) {
+		n += len(list)
+	}
+	if n != next {
+		t.Fatalf("%d of %d records came out", n, next)
+	}
+	until(t, "room", s.Accepts)
+	fill(Interim, ErrClass, 0.85, 0.90)
+}
+
+func TestR43CoalesceReplacesAnOlderUndeliveredInterim(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		dir := t.TempDir()
+		s := open(t, dir, func(o *Options) { o.Coalesce = on })
+		interim := func(session uint64, n int) Record {
+			r := record(session, n)
+			r.Class = Interim
+			return r
+		}
+		start := record(1, 1)
+		start.Class = Start
+		mustAppend(t, s, start, interim(1, 2))
+		mustAppend(t, s, interim(1, 3), interim(2, 4), interim(1, 5))
+		mustAppend(t, s, record(1, 6), interim(1, 7))
+		st := s.Stats()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := drain(t, open(t, dir))
+		want, merged := []int{1, 2, 3, 5, 6, 7}, uint64(0)
+		if on {
+			want, merged = []int{1, 5, 6, 7}, 2
+		}
+		if !slices.Equal(got[1], want) || len(got[2]) != 1 || st.Coalesced != merged || st.Records != int64(len(want)+1) {
+			t.Fatalf("coalesce %v: %v, %+v", on, got, st)
+		}
+	}
+}
+
+// TestR43OldRecordsDoNotKeepTheDisk: one session is never delivered; what others
+// leave behind it is reclaimed, and it survives.
+func TestR43OldRecordsDoNotKeepTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, func(o *Options) { o.MaxBytes = minBytes })
+	mustAppend(t, s, record(1, 1), record(2, 2))
+	stuck, _ := s.Next(1)
+	aside, _ := s.Next(1)
+	s.SetAside(aside)
+	for i := 10; i < 20_000; i += 100 {
+		var list []Record
+		for n := range 100 {
+			list = append(list, record(uint64(i+n), i+n))
+		}
+		mustAppend(t, s, list...)
+		if got := drain(t, s); len(got) != 100 {
+			t.Fatalf("%d came out", len(got))
+		}
+		if d := s.Stats().Disk; d > minBytes {
+			t.Fatalf("%d bytes on disk", d)
+		}
+	}
+	until(t, "the disk's release", func() bool { return s.Stats().Disk < minBytes/2 })
+	if n := len(files(t, dir, segmentPrefix)); n > 40 {
+		t.Fatalf("%d segments", n)
+	}
+	s.Again(stuck, 0, false)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, func(o *Options) { o.MaxBytes = minBytes })
+	if st := s.Stats(); st.Records != 1 || st.Aside != 1 || st.Damaged != 0 {
+		t.Fatalf("%+v", st)
+	}
+	if d, ok := s.Next(1); !ok || !bytes.Equal(d.Data, record(1, 1).Data) {
+		t.Fatalf("%+v", d)
+	}
+}
+
+func TestCancelTakesBackWhatABackendHas(t *testing.T) {
+	s := open(t, t.TempDir())
+	refs := make(chan Ref, 2)
+	for i := range 2 {
+		if err := s.Submit(record(1, i), func(r Ref, _ error) { refs <- r }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := <-refs, <-refs
+	d, _ := s.Next(1)
+	if !s.Cancel(second) || s.Cancel(second) || !s.Cancel(first) {
+		t.Fatal("a queued record and one under way can be cancelled, once")
+	}
+	s.Again(d, 0, true)
+	if st := s.Stats(); st.Records != 0 || st.Cancelled != 2 || s.Has(1) {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestR42WaitedFollowsNoClockThatJumps(t *testing.T) {
+	dir := t.TempDir()
+	var at atomic.Int64
+	at.Store(int64(time.Hour))
+	clock := func(o *Options) { o.Now = func() time.Time { return time.Unix(1_000_000, at.Load()) } }
+	s := open(t, dir, clock)
+	mustAppend(t, s, record(1, 1))
+	at.Add(int64(7 * time.Second))
+	if d, _ := s.Next(1); d.Waited != 7*time.Second {
+		t.Fatal(d.Waited)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at.Add(int64(53 * time.Second))
+	s = open(t, dir, clock)
+	if o := s.Stats().Oldest; o != time.Minute {
+		t.Fatal(o)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at.Store(0) // the clock was set back by more than an hour
+	s = open(t, dir, clock)
+	at.Add(int64(2 * time.Second))
+	if d, ok := s.Next(1); !ok || d.Waited != 2*time.Second {
+		t.Fatalf("%+v", d)
+	}
+}
+
+func TestMemoryHoldsNothingOfWhatIsOver(t *testing.T) {
+	s := open(t, t.TempDir())
+	for i := range 2000 {
+		mustAppend(t, s, record(uint64(i), i))
+	}
+	drain(t, s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.index.sessions) != 0 || len(s.index.queues) != 0 || s.index.live.first != nil {
+		t.Fatalf("%d sessions, %d queues", len(s.index.sessions), len(s.index.queues))
+	}
+}
