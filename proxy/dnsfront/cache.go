@@ -99,19 +99,18 @@ type cache struct {
 	shift  uint
 	shards []shard
 	mem    arena
-	base   time.Time
 
 	mu     sync.Mutex // limits
 	limits cacheLimits
 }
 
-// newCache makes a cache; now is the moment of tick 0.
-func newCache(l cacheLimits, now time.Time) *cache {
+// newCache makes a cache. Its clock is its users': ticks only ever grow.
+func newCache(l cacheLimits) *cache {
 	n := 1
 	for n < maxShards && l.entries/(2*n) >= shardEntries {
 		n *= 2
 	}
-	c := &cache{seed: maphash.MakeSeed(), shift: uint(64 - bits.TrailingZeros(uint(n))), shards: make([]shard, n), base: now}
+	c := &cache{seed: maphash.MakeSeed(), shift: uint(64 - bits.TrailingZeros(uint(n))), shards: make([]shard, n)}
 	for i := range c.shards {
 		c.shards[i].mem = &c.mem
 	}
@@ -134,9 +133,6 @@ func (c *cache) setLimits(l cacheLimits) {
 		c.shards[i].resize(entries, bytes, l.negativeShare, tick(0).add(l.staleFor))
 	}
 }
-
-// now turns a time into the cache's clock.
-func (c *cache) now(t time.Time) tick { return tick(0).add(t.Sub(c.base)) }
 
 // hash is the seeded hash of a key.
 func (c *cache) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }

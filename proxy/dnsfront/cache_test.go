@@ -13,11 +13,9 @@ import (
 	"sereno/proxy/dnswire"
 )
 
-var cacheStart = time.Unix(1_700_000_000, 0)
-
 func testCache(t testing.TB, l cacheLimits) *cache {
 	t.Helper()
-	c := newCache(l, cacheStart)
+	c := newCache(l)
 	t.Cleanup(c.close)
 	return c
 }
@@ -380,7 +378,7 @@ func BenchmarkCacheMemory(b *testing.B) {
 	const n = 1_000_000
 	for b.Loop() {
 		before := resident()
-		c := newCache(cacheLimits{entries: n, negativeShare: 0.2}, cacheStart)
+		c := newCache(cacheLimits{entries: n, negativeShare: 0.2})
 		for i := range n + n/50 {
 			key := cacheKey(fmt.Sprintf("host-%d.example%d.com.", i, i%1000))
 			c.put(key, c.hash(key), 0, cacheAnswer(key, make([]uint32, 1+i%2)...))
@@ -395,7 +393,7 @@ func BenchmarkCacheMemory(b *testing.B) {
 }
 
 func BenchmarkCacheHit(b *testing.B) {
-	c := newCache(cacheLimits{entries: 100000}, cacheStart)
+	c := newCache(cacheLimits{entries: 100000})
 	defer c.close()
 	keys := make([][]byte, 4096)
 	for i := range keys {

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"sereno/proxy/dnswire"
 	"sereno/proxy/udp"
 )
@@ -32,7 +34,7 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 		Handler: http.HandlerFunc(l.request), TLSConfig: l.s.tlsConfig(func(x *settings) *certificate { return x.https }, "h2", "http/1.1"),
 		ReadHeaderTimeout: idle, ReadTimeout: idle, WriteTimeout: idle + 10*time.Second, IdleTimeout: idle, MaxHeaderBytes: maxHeader,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 16},
-		ErrorLog: l.s.log.discard(),
+		ErrorLog: zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
 

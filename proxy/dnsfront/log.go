@@ -2,8 +2,6 @@ package dnsfront
 
 import (
 	"errors"
-	"io"
-	"log"
 	"syscall"
 	"time"
 
@@ -80,9 +78,6 @@ func (l logger) blockLists(said []blockReport) {
 		}
 	}
 }
-
-// discard is a log for what clients can cause at will (failed handshakes).
-func (l logger) discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // errnoOf finds the system's error in err.
 func errnoOf(err error) (syscall.Errno, bool) {

@@ -166,6 +166,7 @@ type silentTB struct{ testing.TB }
 
 func (silentTB) Errorf(string, ...any) {}
 func (silentTB) Error(...any)          {}
+func (silentTB) Helper()               {}
 
 func TestD05UnknownTypesPassByteForByte(t *testing.T) {
 	f := newFront(t, setup{})

@@ -3,6 +3,7 @@ package dnsfront
 import (
 	"time"
 
+	"sereno/health"
 	"sereno/proxy/dnswire"
 	"sereno/proxy/pool"
 	"sereno/proxy/udp"
@@ -132,7 +133,7 @@ func (w *worker) hasStale(f *flight) bool {
 // allDown tells whether no backend is worth waiting for (D35: stale at once).
 func allDown(p *pool.Pool) bool {
 	for _, b := range p.Backends() {
-		if b.Health().State().Healthy() {
+		if s := b.Health().State(); s != health.Down && s != health.Drained {
 			return false
 		}
 	}

@@ -84,9 +84,6 @@ func (r *resolver) stop() {
 	r.wg.Wait()
 }
 
-// restart listens on its old port again.
-func (r *resolver) restart() { r.listen(r.addr) }
-
 func (r *resolver) set(handle func(q *request) [][]byte) {
 	r.mu.Lock()
 	r.handle = handle

@@ -22,6 +22,7 @@ type turn struct {
 	h    hit
 	r    dnswire.Reply
 
+	subnet bool   // the question goes with its client's subnet, past the cache
 	target []byte // a block list sends the question to this name
 	tbuf   [dnswire.MaxName]byte
 
@@ -74,85 +75,117 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 			return copy(out, msg), exempt
 		}
 	}
-	set, b := t.set, t.book
-	b.came(transport)
-	switch {
-	case problem == dnswire.Short:
-		b.dropped(transport, DropShort)
-		return 0, dropped
-	case problem == dnswire.Response:
-		b.dropped(transport, DropResponse)
-		return 0, dropped
-	case peer.Peer.Port() == 0:
-		b.dropped(transport, DropPort)
-		return 0, dropped
-	case transport == UDP && set.isOwn(peer.Peer, peer.Local):
-		b.dropped(transport, DropLoop)
+	t.book.came(transport)
+	if why, drop := t.undesired(transport, peer, problem); drop {
+		t.book.dropped(transport, why)
 		return 0, dropped
 	}
-	t.a = newAsk(q, transport, set.cfg.UDPSize)
-	proven := s.cookie(t, m, peer.Peer.Addr())
-	if set.limiter != nil && transport == UDP && !proven {
-		switch set.limiter.take(peer.Peer.Addr(), t.now) {
-		case overDrop:
-			b.dropped(transport, DropRateLimit)
-			return 0, dropped
-		case overTruncate:
-			return s.truncate(t, m, out), answered
-		case within:
-		}
-	}
-	if !set.allow.contains(peer.Peer.Addr()) {
-		if set.denyDrop {
-			b.dropped(transport, DropNotAllowed)
-			return 0, dropped
-		}
-		return s.self(t, m, out, dnswire.Refused, dnswire.EDEProhibited)
-	}
-	if q.OPT.HasCookie && !goodCookieLength(q.OPT.Cookie.Len) {
-		return s.self(t, m, out, dnswire.FormErr, noEDE)
-	}
-	if problem == dnswire.BadCount && t.a.cookieOK && dnswire.QDCount(m) == 0 {
-		return s.self(t, m, out, dnswire.NoError, noEDE) // only the cookie was asked for (RFC 7873 §5.4)
-	}
-	if problem != dnswire.OK {
-		return s.self(t, m, out, problem.Rcode(), noEDE)
+	t.a = newAsk(q, transport, t.set.cfg.UDPSize)
+	if n, r, done := s.gate(t, peer, problem, m, out); done {
+		return n, r
 	}
 	if n, r, done := s.special(t, m, out); done {
 		return n, r
 	}
+	if n, r, done := s.canonical(t, m, out); done {
+		return n, r
+	}
+	return s.lookUp(t, m, out)
+}
 
-	t.key = q.AppendKey(t.kbuf[:0], m)
-	subnet := set.ecsPass && q.OPT.HasECS
-	if subnet {
+// undesired tells what is never answered: it is no query, or an answer would go nowhere
+// or in a circle (D02).
+func (t *turn) undesired(transport Transport, peer udp.Dest, problem dnswire.Problem) (Drop, bool) {
+	switch {
+	case problem == dnswire.Short:
+		return DropShort, true
+	case problem == dnswire.Response:
+		return DropResponse, true
+	case peer.Peer.Port() == 0:
+		return DropPort, true
+	case transport == UDP && t.set.isOwn(peer.Peer, peer.Local):
+		return DropLoop, true
+	}
+	return 0, false
+}
+
+// gate asks who may ask, how much, and whether the message is well-formed.
+func (s *Service) gate(t *turn, peer udp.Dest, problem dnswire.Problem, m, out []byte) (n int, r result, done bool) {
+	set, q, transport := t.set, &t.q, t.a.transport
+	client := peer.Peer.Addr()
+	proven := s.cookie(t, m, client)
+	if set.limiter != nil && transport == UDP && !proven {
+		switch set.limiter.take(client, t.now) {
+		case overDrop:
+			t.book.dropped(transport, DropRateLimit)
+			return 0, dropped, true
+		case overTruncate:
+			return s.truncate(t, m, out), answered, true
+		case within:
+		}
+	}
+	rcode, ede := -1, noEDE
+	switch {
+	case !set.allow.contains(client):
+		if set.denyDrop {
+			t.book.dropped(transport, DropNotAllowed)
+			return 0, dropped, true
+		}
+		rcode, ede = dnswire.Refused, dnswire.EDEProhibited
+	case q.OPT.HasCookie && !goodCookieLength(q.OPT.Cookie.Len):
+		rcode = dnswire.FormErr
+	case problem == dnswire.BadCount && t.a.cookieOK && dnswire.QDCount(m) == 0:
+		rcode = dnswire.NoError // only the cookie was asked for (RFC 7873 §5.4)
+	case problem != dnswire.OK:
+		rcode = problem.Rcode()
+	default:
+		return 0, 0, false
+	}
+	n, r = s.self(t, m, out, rcode, ede)
+	return n, r, true
+}
+
+// canonical makes the question's key, and obeys the block lists, which look names up in
+// that form.
+func (s *Service) canonical(t *turn, m, out []byte) (n int, r result, done bool) {
+	set, q := t.set, &t.q
+	t.key, t.target, t.subnet = q.AppendKey(t.kbuf[:0], m), nil, set.ecsPass && q.OPT.HasECS
+	if t.subnet {
 		if !goodSubnet(q.OPT.ECS.In(m)) {
-			return s.self(t, m, out, dnswire.FormErr, noEDE)
+			n, r = s.self(t, m, out, dnswire.FormErr, noEDE)
+			return n, r, true
 		}
 		t.key = append(t.key, q.OPT.ECS.In(m)...)
 	}
 	t.key = append(t.key, keyFlags(q))
-	t.target = nil
 	if len(set.block) > 0 {
 		if b, rule := set.blocked(t.key[:q.NameLen]); rule != nil {
-			if n, r, done := s.obey(t, b, rule, m, out); done {
-				return n, r
-			}
-			if t.target != nil {
-				t.key = append(append(append(t.key[:0], t.target...), t.q.Question(m)[q.NameLen:]...), keyFlags(q))
-				t.hash = s.hash(t.key)
-				return 0, missed // a worker puts the CNAME in front of the target's answer
+			if n, r, done = s.obey(t, b, rule, m, out); done {
+				return n, r, true
 			}
 		}
+	}
+	if t.target != nil {
+		t.key = append(append(append(t.key[:0], t.target...), q.Question(m)[q.NameLen:]...), keyFlags(q))
+		t.hash = s.hash(t.key)
+		return 0, missed, true // a worker puts the CNAME in front of the target's answer
 	}
 	t.hash = s.hash(t.key)
-	if set.cache != nil && q.RD() && !subnet {
-		if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) && !t.needs64(out) {
-			b.Hits++
-			t.hits++
-			return s.fromCache(t, m, out, FromCache, noEDE), answered
-		}
-		b.Misses++
+	return 0, 0, false
+}
+
+// lookUp answers from the cache, if it can.
+func (s *Service) lookUp(t *turn, m, out []byte) (n int, r result) {
+	set := t.set
+	if set.cache == nil || !t.q.RD() || t.subnet {
+		return 0, missed
 	}
+	if set.cache.get(t.key, t.hash, t.tick, out, t.a.room(), false, 0, &t.h) && !t.needs64(out) {
+		t.book.Hits++
+		t.hits++
+		return s.fromCache(t, m, out, FromCache, noEDE), answered
+	}
+	t.book.Misses++
 	return 0, missed
 }
 

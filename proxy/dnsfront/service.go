@@ -103,7 +103,7 @@ func New(o Options) (*Service, error) {
 }
 
 func (s *Service) newCache(c *Config) *cache {
-	x := newCache(c.Cache.limits(), s.base)
+	x := newCache(c.Cache.limits())
 	x.seed = s.seed
 	return x
 }

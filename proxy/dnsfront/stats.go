@@ -198,8 +198,7 @@ type Stats struct {
 	Connections int64 // of clients, over TCP, TLS and HTTPS
 }
 
-// TotalQueries, TotalAnswers, TotalDrops and TotalInFlight are the sums over all
-// transports, sources, rcodes and reasons.
+// TotalQueries is the number of queries over all transports.
 func (c *Counts) TotalQueries() (n uint64) {
 	for _, q := range c.Queries {
 		n += q

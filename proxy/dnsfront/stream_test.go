@@ -169,3 +169,24 @@ func TestD50SlowReaderHoldsOnlyItself(t *testing.T) {
 		st.mu.Unlock()
 	}
 }
+
+func TestD50ThousandIdleConnectionsBotherNobody(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.TCP.MaxPerClient = 2000 }})
+	var conns []net.Conn
+	for range 1000 {
+		c, err := net.Dial("tcp", f.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	until(t, "all of them", func() bool { return f.Stats().Connections == 1000 })
+	for i := range 50 {
+		f.ask(asking(unique(i), dns.TypeA))
+		f.askTCP(asking(unique(i), dns.TypeA))
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	until(t, "their end", func() bool { return f.Stats().Connections <= 50 })
+}

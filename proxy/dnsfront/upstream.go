@@ -1,6 +1,7 @@
 package dnsfront
 
 import (
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 // upstream is one worker's way to one backend over UDP.
 type upstream struct {
 	backend *pool.Backend
+	source  netip.Addr // that the sockets are bound to
 	sockets []*socket
 	round   uint64  // of current
 	current *socket // taken at random for this turn of the loop, so that a batch leaves together
@@ -237,10 +239,14 @@ func (w *worker) forget() {
 func (w *worker) socket(b *pool.Backend) *socket {
 	up := w.upstreams[b]
 	if up == nil {
-		up = &upstream{backend: b, renewed: w.t.now}
+		up = &upstream{backend: b, source: b.Source(), renewed: w.t.now}
 		w.upstreams[b] = up
 	}
 	up.used = w.t.now
+	if source := b.Source(); source != up.source { // a reload
+		up.retire(w)
+		up.source = source
+	}
 	want := max(minSockets, (minPorts+len(w.s.workers)-1)/len(w.s.workers))
 	for len(up.sockets) < want {
 		if !w.dial(up) {
@@ -321,10 +327,7 @@ func (w *worker) upkeepDue() bool {
 func (w *worker) tend() {
 	for b, up := range w.upstreams {
 		if !w.wanted(b) {
-			for _, s := range up.sockets {
-				s.retired = true
-			}
-			w.retired = append(w.retired, up.sockets...)
+			up.retire(w)
 			delete(w.upstreams, b)
 			continue
 		}
@@ -348,6 +351,15 @@ func (w *worker) tend() {
 	}
 	clear(w.retired[len(kept):])
 	w.retired = kept
+}
+
+// retire takes all sockets out of use.
+func (up *upstream) retire(w *worker) {
+	for _, s := range up.sockets {
+		s.retired = true
+	}
+	w.retired = append(w.retired, up.sockets...)
+	up.sockets, up.current = nil, nil
 }
 
 // wanted tells whether a backend is in one of the pools now.
