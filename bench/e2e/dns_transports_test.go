@@ -202,15 +202,15 @@ func TestE2EDNSBadTLSAndHTTPS(t *testing.T) {
 	if _, err := inTLS.Write([]byte("GET /dns-query HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil || !closes(inTLS, 5*time.Second) {
 		t.Errorf("HTTP inside of TLS stays connected, %v", err)
 	}
-	badRequests(t, at(overHTTPS), q)
+	badHTTP(t, at(overHTTPS), q)
 	good(overTLS)
 	good(overHTTPS)
 	work.nothingLost("well-behaved clients beside bad TLS and HTTPS")
 	s.WaitIdle()
 }
 
-// badRequests sends HTTP requests over HTTP/2 that RFC 8484 does not allow, and wants an error of the client's for each.
-func badRequests(t *testing.T, to netip.AddrPort, q []byte) {
+// badHTTP sends HTTP requests over HTTP/2 that RFC 8484 does not allow, and wants an error of the client's for each.
+func badHTTP(t *testing.T, to netip.AddrPort, q []byte) {
 	t.Helper()
 	c := newClient(t)
 	defer c.close()
