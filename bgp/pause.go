@@ -22,7 +22,9 @@ func (c *Controller) notePause(now time.Time) {
 	}
 	// The gap may be one beat longer than the pause; the speakers allow for it too.
 	long := gap > c.engine.lease+Beat(c.engine.lease)
-	c.log.Warn("this process stood still", zap.Duration("length", gap), zap.Bool("longer_than_lease", long))
+	if long { // shorter ones change no route, and are for health to tell
+		c.log.Warn("this process stood still for longer than the lease: the routes wait for proof of health", zap.Duration("length", gap))
+	}
 	if c.o.OnPause != nil {
 		c.goDo(func() { c.o.OnPause(gap) })
 	}

@@ -45,12 +45,10 @@ func (n *Node) turnInto(running *shape, next *config.Config) error {
 // so that undoing loses no verdict and no session.
 func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 	next := s.config
-	if door := n.door.Load(); door != nil {
-		if err := door.Update(doorsOf(next)); err != nil {
-			return undo, err
-		}
-		undo = append(undo, func() { n.undid(door.Update(doorsOf(running.config))) })
+	if err := n.door.Update(doorsOf(next)); err != nil {
+		return undo, err
 	}
+	undo = append(undo, func() { n.undid(n.door.Update(doorsOf(running.config))) })
 
 	// Verdicts and pools: what stays keeps its state.
 	undo = append(undo, func() {

@@ -4,8 +4,8 @@
 //
 // The files follow a node's life: run.go (start, signals, the end), node.go (what
 // a node is made of), build.go (what the configuration means to each part),
-// events.go (verdicts on their way to log, stream and routes), drains.go and
-// drain.go, reload.go with plan.go (what can be done) and apply.go (its steps and
+// events.go (verdicts on their way to log, stream and routes), watch.go
+// (changes that nobody tells), drains.go and drain.go, reload.go with plan.go (what can be done) and apply.go (its steps and
 // their undoing), status.go, metrics.go, stop.go.
 //
 // What it promises:

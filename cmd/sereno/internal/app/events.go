@@ -76,11 +76,9 @@ func (n *Node) paused(p health.Pause) {
 	n.log.Warn("this process stood still; everything is probed anew", zap.Duration("for", p.Length().Round(time.Millisecond)))
 }
 
-// publish gives an event to the subscribers of the API, once it is open.
+// publish gives an event to the subscribers of the API.
 func (n *Node) publish(kind, name, from, to, reason, detail string) {
-	if door := n.door.Load(); door != nil {
-		door.Publish(admin.Event{
-			At: admin.Instant{Time: n.now()}, Kind: kind, Name: name, From: from, To: to, Reason: reason, Detail: detail,
-		})
-	}
+	n.door.Publish(admin.Event{
+		At: admin.Instant{Time: n.now()}, Kind: kind, Name: name, From: from, To: to, Reason: reason, Detail: detail,
+	})
 }

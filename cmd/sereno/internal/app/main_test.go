@@ -56,6 +56,11 @@ func routerMain() int {
 	return 0
 }
 
+// speakerCommand starts this binary as a speaker.
+func speakerCommand() bgp.Command {
+	return bgp.Command{Path: "/proc/self/exe", Env: []string{roleVariable + "=speaker", "GOTRACEBACK=single"}}
+}
+
 // until polls real sockets and processes until f holds; it returns how long that took.
 func until(t testing.TB, limit time.Duration, what string, f func() bool) time.Duration {
 	t.Helper()
@@ -205,7 +210,7 @@ func (s *site) tryStart() (*Node, error) {
 	s.logs = logs
 	return start(c, Options{
 		Path: s.path(), Build: admin.Build{Version: "0.0.1", Commit: "none", GoVersion: "go"},
-		Speaker: bgp.Command{Path: "/proc/self/exe", Env: []string{roleVariable + "=speaker", "GOTRACEBACK=single"}},
+		Speaker: speakerCommand(),
 	}, zap.New(core), level)
 }
 

@@ -38,7 +38,7 @@ type Node struct {
 	monitor  *health.Monitor
 	services *health.Services
 	routes   *bgp.Controller
-	door     atomic.Pointer[admin.Server]
+	door     *admin.Server
 
 	change   sync.Mutex     // held by whoever changes something: start, reload, drain, stop
 	first    *config.Config // that it was started with: keys that need a restart are as they are here
@@ -102,6 +102,9 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	if n.drains, err = loadDrains(n.state.file("drains.json"), n.now()); err != nil {
 		return nil, err
 	}
+	if err := n.makeDoor(c); err != nil {
+		return nil, err
+	}
 	n.monitor = health.NewMonitor(health.Options{OnEvent: n.backendChanged})
 	n.drainBackends(c)
 	pools, err := poolSet{}.apply(c, n.monitor.Apply(targetsOf(c)))
@@ -123,7 +126,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	n.services = health.NewServices(health.ServicesOptions{Monitor: n.monitor, Proofs: n.proofs, OnEvent: n.serviceChanged, OnPause: n.paused})
 	n.drainServices(c)
 	n.judge(s, nil)
-	if err := n.openDoors(c); err != nil { // the last step that can fail, before others hear of us
+	if err := n.door.Start(); err != nil { // the last step that can fail, before others hear of us
 		return nil, err
 	}
 	n.startRoutes()
@@ -141,7 +144,9 @@ func (n *Node) makeRoutes(c *config.Config) (err error) {
 	return err
 }
 
-func (n *Node) openDoors(c *config.Config) error {
+// makeDoor makes the API, so that events are kept from the first one on. It
+// opens nothing.
+func (n *Node) makeDoor(c *config.Config) error {
 	registry, err := admin.NewRegistry(n.o.Build, n.snapshot)
 	if err != nil {
 		return err
@@ -152,10 +157,7 @@ func (n *Node) openDoors(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := server.Start(); err != nil {
-		return err
-	}
-	n.door.Store(server)
+	n.door = server
 	return nil
 }
 
@@ -164,12 +166,14 @@ func (n *Node) tick() {
 	defer n.ticking.Done()
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	was := map[subject]condition{} // so that the stream begins with what is
 	for {
 		select {
 		case <-n.done:
 			return
 		case <-every.C:
 			n.expireDrains()
+			was = n.watch(was)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
 	"sereno/health"
+	"sereno/proxy/pool"
 )
 
 // Status is the whole node at one moment.
@@ -48,21 +49,22 @@ func (n *Node) Status() admin.Status {
 	for _, a := range routes.Alarms {
 		out.Alarms = append(out.Alarms, admin.Alarm{Name: a.Name, Since: admin.Time{Time: a.Since}, Text: a.Text})
 	}
-	out.State = n.stateOf(out.Services)
+	out.State = n.stateOf()
 	return out
 }
 
 // stateOf is the node's state: the worst of what matters most.
-func (n *Node) stateOf(services []admin.Service) string {
+func (n *Node) stateOf() string {
 	if n.stopping.Load() {
 		return admin.StateStopping
 	}
 	if n.drains.has(string(admin.TargetNode)) {
 		return admin.StateDrained
 	}
+	services := n.services.All()
 	count := map[string]int{}
-	for _, s := range services {
-		count[s.State]++
+	for _, v := range services {
+		count[string(v.State)]++
 	}
 	switch all := len(services); {
 	case all > 0 && count[admin.StateDrained] == all:
@@ -86,11 +88,7 @@ func (n *Node) poolStatus(p *config.Pool, pools poolSet) admin.Pool {
 			continue
 		}
 		healthy, least := live.Healthy()
-		state := admin.StateUp
-		if healthy < least {
-			state = admin.StateDown
-		}
-		out.Roles = append(out.Roles, admin.Role{Role: role, State: state, Healthy: healthy, MinHealthy: least})
+		out.Roles = append(out.Roles, admin.Role{Role: role, State: roleState(live), Healthy: healthy, MinHealthy: least})
 		for i := range p.Backends {
 			b := live.Backend(p.Backends[i].Name)
 			if b == nil {
@@ -108,6 +106,14 @@ func (n *Node) poolStatus(p *config.Pool, pools poolSet) admin.Pool {
 		}
 	}
 	return out
+}
+
+// roleState is up while min_healthy backends are (A07).
+func roleState(p *pool.Pool) string {
+	if healthy, least := p.Healthy(); healthy < least {
+		return admin.StateDown
+	}
+	return admin.StateUp
 }
 
 func fillVerdict(item *admin.Backend, h *health.Backend, now time.Time) {

@@ -46,8 +46,8 @@ func (n *Node) closeAll(ctx context.Context) {
 	if n.monitor != nil {
 		n.monitor.Close()
 	}
-	if door := n.door.Load(); door != nil {
-		if err := door.Close(ctx); err != nil {
+	if n.door != nil {
+		if err := n.door.Close(ctx); err != nil {
 			n.log.Warn("closing the API", zap.Error(err))
 		}
 	}
