@@ -21,26 +21,29 @@ type Question struct {
 
 // Explanation is what a query would meet, and why (O13).
 type Explanation struct {
-	Service string
-	Allowed bool   // true if the client is not known
-	Block   string // the file of the block list that names it; "": none
-	Action  string // what that list does
-	Cache   string // fresh, stale, failed (stale, and given at once), none, off
-	Rcode   string // of what is in the cache
-	TTL     uint32 // seconds that it is fresh for
-	Zone    string // of the route that it matches; "": none
-	Pool    string
-	Hashed  bool // the pool chooses by the name
+	Service string `json:"service"`
+	Allowed bool   `json:"allowed"` // true if the client is not known
+	Block   string `json:"block"`   // the file of the block list that names it; "": none
+	Action  string `json:"action"`  // what that list does
+	Cache   string `json:"cache"`   // fresh, stale, failed (stale, and given at once), none, off
+	Rcode   string `json:"rcode"`   // of what is in the cache
+	TTL     uint32 `json:"ttl"`     // seconds that it is fresh for
+	Zone    string `json:"zone"`    // of the route that it matches; "": none
+	Pool    string `json:"pool"`
+	Hashed  bool   `json:"hashed"` // the pool chooses by the name
 	// Backends of the pool in the order of the configuration.
-	Backends []ExplainedBackend
+	Backends []ExplainedBackend `json:"backends"`
 	// Why says all that in sentences, in the order in which a query meets it.
-	Why []string
+	Why []string `json:"-"`
 }
 
 // ExplainedBackend is one backend of the pool.
 type ExplainedBackend struct {
-	Name, Address, State  string
-	InFlight, MaxInFlight int64
+	Name        string `json:"name"`
+	Address     string `json:"address"`
+	State       string `json:"state"`
+	InFlight    int64  `json:"in_flight"`
+	MaxInFlight int64  `json:"max_in_flight"`
 }
 
 func (e *Explanation) say(format string, args ...any) {

@@ -22,43 +22,51 @@ type Question struct {
 
 // Explanation is what a request would meet, and why (O13).
 type Explanation struct {
-	Service string
+	Service string `json:"service"`
 	// Client is the NAS's client, its posture and what was learnt of the
 	// address; "" when it is not known, or has none.
-	Client  string
-	Posture string
-	Learnt  *Learnt // nil: nothing yet
+	Client  string  `json:"client"`
+	Posture string  `json:"posture"`
+	Learnt  *Learnt `json:"learnt"` // nil: nothing yet
 	// Realm is the user's, Route the route that it matches ("": none), Pool
 	// where it goes, and UserName what the backend sees.
-	Realm, Route, Pool, UserName string
+	Realm    string `json:"realm"`
+	Route    string `json:"route"`
+	Pool     string `json:"pool"`
+	UserName string `json:"user_name"`
 	// HashBy names the attribute that decides over the backend, as far as the
 	// question tells; "NAS address" when none of hash_key is there.
-	HashBy string
-	Roles  []ExplainedRole
+	HashBy string          `json:"hash_by"`
+	Roles  []ExplainedRole `json:"roles"`
 	// Why says all that in sentences, in the order in which a request meets it.
-	Why []string
+	Why []string `json:"-"`
 }
 
 // ExplainedRole is one role of the pool.
 type ExplainedRole struct {
-	Role                string // auth or acct
-	Balance             string
-	Healthy, MinHealthy int
+	Role       string `json:"role"` // auth or acct
+	Balance    string `json:"balance"`
+	Healthy    int    `json:"healthy"`
+	MinHealthy int    `json:"min_healthy"`
 	// Backends in the order in which the request would try them where the
 	// policy fixes it (hash, ordered); else in the order of the configuration.
-	Backends []ExplainedBackend
-	Ordered  bool
+	Backends []ExplainedBackend `json:"backends"`
+	Ordered  bool               `json:"ordered"`
 }
 
 // ExplainedBackend is one backend of a role.
 type ExplainedBackend struct {
-	Name, Address, State, Reason string
-	Share                        float64
-	InFlight, MaxInFlight        int64
+	Name        string  `json:"name"`
+	Address     string  `json:"address"`
+	State       string  `json:"state"`
+	Reason      string  `json:"reason"`
+	Share       float64 `json:"share"`
+	InFlight    int64   `json:"in_flight"`
+	MaxInFlight int64   `json:"max_in_flight"`
 	// Tried: the request would come here, at first or when those before are
 	// silent; false beyond `attempts`, for drained ones and where the policy
 	// does not say.
-	Tried bool
+	Tried bool `json:"tried"`
 }
 
 // Explain says what a request would meet, without sending it. The backends'

@@ -63,6 +63,22 @@ func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (Changes, error) {
 	return Changes{Hash: "abc", Changes: []Change{{Action: "changed", Key: "dns[resolver].udp_size", Text: "1232 → 1400"}}}, n.note("reload %v", allowEmpty)
 }
 
+func (n *fakeNode) Flush(service, name string, subtree bool) (int, error) {
+	return 3, n.note("flush %s %s %v", service, name, subtree)
+}
+
+func (n *fakeNode) ExplainDNS(q DNSQuestion) ([]Explanation, error) {
+	return []Explanation{{Subject: "resolver", Words: []string{"it is in the cache"}}}, n.note("explain dns %s %s %v", q.Name, q.Type, q.Client)
+}
+
+func (n *fakeNode) ExplainRADIUS(q RADIUSQuestion) ([]Explanation, error) {
+	return []Explanation{{Subject: "pppoe", Words: []string{"no such realm"}}}, n.note("explain radius %s %v", q.User, q.NAS)
+}
+
+func (n *fakeNode) ExplainAnycast(name string) (Explanation, error) {
+	return Explanation{Subject: name, Words: []string{"it is announced"}}, n.note("explain anycast %s", name)
+}
+
 func (n *fakeNode) note(format string, v ...any) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -38,15 +38,19 @@ type coded struct {
 // endpoints are all paths there are, at both doors.
 func (s *Server) endpoints() map[string]*endpoint {
 	return map[string]*endpoint{
-		"/healthz":             {machine: true, serve: s.healthz},
-		"/readyz":              {machine: true, answer: s.readyz},
-		"/metrics":             {machine: true, serve: s.metrics()},
-		"/api/v1/openapi.yaml": {serve: describe},
-		"/api/v1/status":       {answer: s.status},
-		"/api/v1/events":       {serve: s.events},
-		"/api/v1/drain":        {change: true, answer: s.drain, takes: []string{"target", "for", "force"}},
-		"/api/v1/undrain":      {change: true, answer: s.undrain, takes: []string{"target"}},
-		"/api/v1/reload":       {change: true, answer: s.reload, takes: []string{"allow_empty"}},
+		"/healthz":                {machine: true, serve: s.healthz},
+		"/readyz":                 {machine: true, answer: s.readyz},
+		"/metrics":                {machine: true, serve: s.metrics()},
+		"/api/v1/openapi.yaml":    {serve: describe},
+		"/api/v1/status":          {answer: s.status},
+		"/api/v1/events":          {serve: s.events},
+		"/api/v1/drain":           {change: true, answer: s.drain, takes: []string{"target", "for", "force"}},
+		"/api/v1/undrain":         {change: true, answer: s.undrain, takes: []string{"target"}},
+		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},
+		"/api/v1/flush":           {change: true, answer: s.flush, takes: []string{"service", "name", "subtree"}},
+		"/api/v1/explain/dns":     {answer: s.explainDNS},
+		"/api/v1/explain/radius":  {answer: s.explainRADIUS},
+		"/api/v1/explain/anycast": {answer: s.explainAnycast},
 	}
 }
 

@@ -67,6 +67,8 @@ func TestO22ChangesReachTheNode(t *testing.T) {
 		{"undrain?target=anycast/dns-vip", "undrain anycast/dns-vip", `"target": "anycast/dns-vip"`},
 		{"reload", "reload false", `"key": "dns[resolver].udp_size"`},
 		{"reload?allow_empty=true", "reload true", `"routes": []`},
+		{"flush?service=resolver", "flush resolver  false", `"entries": 3`},
+		{"flush?service=resolver&name=example.com.&subtree=true", "flush resolver example.com. true", `"service": "resolver"`},
 	} {
 		for name, c := range map[string]*http.Client{"socket": s.overSocket, "listen": s.overListen} {
 			code, body, _ := ask(t, c, "POST", s.url("/api/v1/"+test.query), bearer(testToken))
@@ -125,6 +127,25 @@ func TestO22ChangesNeedTheTokenAtListen(t *testing.T) {
 	}
 }
 
+func TestO13ExplanationsAtBothDoors(t *testing.T) {
+	s := startServer(t, nil)
+	for _, test := range []struct{ query, call, answer string }{
+		{"dns?name=www.example.com", "explain dns www.example.com A invalid IP", `"words": ["it is in the cache"]`},
+		{"dns?name=a.&type=AAAA&client=::ffff:10.0.0.1", "explain dns a. AAAA 10.0.0.1", `"subject": "resolver"`},
+		{"radius?user=alice%40example.net&nas=10.1.0.1", "explain radius alice@example.net 10.1.0.1", `"no such realm"`},
+		{"anycast?name=dns-vip", "explain anycast dns-vip", `"subject": "dns-vip"`},
+	} {
+		for name, c := range map[string]*http.Client{"socket": s.overSocket, "listen": s.overListen} {
+			code, body, _ := ask(t, c, "GET", s.url("/api/v1/explain/"+test.query))
+			flat := strings.Join(strings.Fields(body), " ")
+			flat = strings.NewReplacer("[ ", "[", " ]", "]").Replace(flat)
+			if calls := s.node.taken(); code != 200 || !slices.Equal(calls, []string{test.call}) || !strings.Contains(flat, test.answer) {
+				t.Errorf("%s: %s: %d %s: %v", name, test.query, code, flat, calls)
+			}
+		}
+	}
+}
+
 func TestO22ErrorsAreJSONWithTheirCode(t *testing.T) {
 	s := startServer(t, nil)
 	for _, test := range []struct {
@@ -161,6 +182,17 @@ func TestO22ErrorsAreJSONWithTheirCode(t *testing.T) {
 		{"POST", "/api/v1/drain?target=%zz", nil, 400, "query cannot be read"},
 		{"POST", "/api/v1/undrain?target=node&force=true", nil, 400, "no such argument"},
 		{"POST", "/api/v1/reload?allow_empty=1", nil, 400, "true or false"},
+		{"GET", "/api/v1/flush?service=resolver", nil, 405, "takes POST"},
+		{"POST", "/api/v1/flush", nil, 400, "service is missing"},
+		{"POST", "/api/v1/flush?service=resolver&subtree=true", nil, 400, "subtree of which name"},
+		{"POST", "/api/v1/flush?service=x", ErrNotFound, 404, "not found"},
+		{"POST", "/api/v1/explain/dns?name=a.", nil, 405, "takes GET"},
+		{"GET", "/api/v1/explain/dns", nil, 400, "name is missing"},
+		{"GET", "/api/v1/explain/dns?name=a.&client=10.0.0", nil, 400, "is an IP address"},
+		{"GET", "/api/v1/explain/radius", nil, 400, "user is missing"},
+		{"GET", "/api/v1/explain/radius?user=a&nas=x", nil, 400, "is an IP address"},
+		{"GET", "/api/v1/explain/anycast", nil, 400, "anycast entry is missing"},
+		{"GET", "/api/v1/explain/anycast?name=x", ErrNotFound, 404, "not found"},
 		{"GET", "/api/v1/events?last=-1", nil, 400, "from 0 to 256"},
 		{"GET", "/api/v1/events?last=99999999999999999999", nil, 400, "from 0 to 256"},
 		{"POST", "/api/v1/undrain?target=service/x", fmt.Errorf("draining: %w: no service x", ErrNotFound), 404, "no service x"},

@@ -32,6 +32,17 @@ type Node interface {
 	// allowEmpty lets a configuration through that takes away the last anycast prefix or
 	// neighbor.
 	Reload(ctx context.Context, allowEmpty bool) (Changes, error)
+	// Flush forgets what the cache of a DNS service holds for name, with subtree also for
+	// the names below it, or everything if name is empty. It returns how many answers that
+	// were. Errors: ErrNotFound, ErrBadArgument for what is not a domain name.
+	Flush(service, name string, subtree bool) (int, error)
+	// ExplainDNS and ExplainRADIUS say for each service of the kind what a request would
+	// meet, without sending it. Errors: ErrNotFound where there is no such service,
+	// ErrBadArgument.
+	ExplainDNS(q DNSQuestion) ([]Explanation, error)
+	ExplainRADIUS(q RADIUSQuestion) ([]Explanation, error)
+	// ExplainAnycast says why an entry's prefixes are or are not announced. ErrNotFound.
+	ExplainAnycast(name string) (Explanation, error)
 }
 
 // Changes is the answer of a reload that was applied.

@@ -42,8 +42,8 @@ func newClient(socket string) *client {
 }
 
 // get reads a document.
-func (c *client) get(ctx context.Context, path string) ([]byte, error) {
-	return c.ask(ctx, c.read, http.MethodGet, path, nil)
+func (c *client) get(ctx context.Context, path string, arguments url.Values) ([]byte, error) {
+	return c.ask(ctx, c.read, http.MethodGet, path, arguments)
 }
 
 // post makes a change and reads its answer into result.
@@ -61,7 +61,7 @@ func (c *client) post(ctx context.Context, path string, arguments url.Values, re
 // status reads the node's status, and the text that it was.
 func (c *client) status(ctx context.Context) (admin.Status, []byte, error) {
 	var status admin.Status
-	body, err := c.get(ctx, "/api/v1/status")
+	body, err := c.get(ctx, "/api/v1/status", nil)
 	if err != nil {
 		return status, nil, err
 	}

@@ -47,6 +47,41 @@ func TestO12DrainAndUndrain(t *testing.T) {
 	}
 }
 
+func TestO13ExplainAndFlush(t *testing.T) {
+	node, socket := startNode(t)
+	for _, test := range []struct {
+		args         []string
+		call, stdout string
+	}{
+		{[]string{"explain", "dns", "www.example.com"}, "explain dns www.example.com A invalid IP", "resolver\n  it is in the cache\n"},
+		{[]string{"explain", "dns", "a.", "AAAA", "--client", "10.0.0.1"}, "explain dns a. AAAA 10.0.0.1", "resolver\n  it is in the cache\n"},
+		{[]string{"explain", "radius", "alice@example.net", "--nas=10.1.0.1"}, "explain radius alice@example.net 10.1.0.1", "pppoe\n  no such realm\n"},
+		{[]string{"explain", "anycast", "dns-vip"}, "explain anycast dns-vip", "dns-vip\n  it is announced\n"},
+		{[]string{"flush", "resolver"}, "flush resolver  false", "resolver: 3 cached answers forgotten\n"},
+		{[]string{"flush", "resolver", "example.com", "--subtree"}, "flush resolver example.com true", "resolver: 3 cached answers forgotten\n"},
+	} {
+		code, stdout, stderr := run(t, append(test.args, "--socket", socket)...)
+		if calls := node.taken(); code != 0 || stderr != "" || stdout != test.stdout || calls != test.call {
+			t.Errorf("%v: %d %q %q: %s", test.args, code, stdout, stderr, calls)
+		}
+	}
+	for _, args := range [][]string{
+		{"explain"}, {"explain", "weather", "x"}, {"explain", "dns"}, {"explain", "dns", "a.", "--client", "x"},
+		{"explain", "radius"}, {"explain", "anycast"}, {"flush"}, {"flush", "resolver", "--subtree"}, {"flush", "a", "b", "c"},
+	} {
+		if code, stdout, stderr := run(t, append(args, "--socket", socket)...); code != 2 || stdout != "" || stderr == "" {
+			t.Errorf("%v: %d %q %q", args, code, stdout, stderr)
+		}
+	}
+	if calls := node.taken(); calls != "" {
+		t.Errorf("wrong usage reached the node: %s", calls)
+	}
+	code, stdout, _ := run(t, "explain", "anycast", "dns-vip", "--json", "--socket", socket)
+	if code != 0 || !strings.Contains(stdout, `"subject": "dns-vip"`) {
+		t.Errorf("--json: %d %q", code, stdout)
+	}
+}
+
 func TestReloadPrintsWhatChanged(t *testing.T) {
 	node, socket := startNode(t)
 	node.change = admin.Changes{Hash: "abc"}
@@ -191,7 +226,7 @@ func TestStuckNodeIsNotWaitedForForever(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := node.get(ctx, "/"); !errors.Is(err, context.Canceled) {
+	if _, err := node.get(ctx, "/", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -210,7 +245,7 @@ func TestEndlessAnswerIsCut(t *testing.T) {
 	})}
 	done := make(chan error)
 	go func() { done <- server.Serve(l) }()
-	if _, err := newClient(l.Addr().String()).get(context.Background(), "/"); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := newClient(l.Addr().String()).get(context.Background(), "/", nil); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("%v", err)
 	}
 	_ = server.Close()

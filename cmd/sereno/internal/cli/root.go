@@ -60,7 +60,8 @@ Exit codes: 0 done, 1 failed (also: no node answers), 2 wrong usage or configura
 			return Exit(Usage, errors.New("which command? `sereno --help` lists them"))
 		},
 	}
-	root.AddCommand(checkCommand(), statusCommand(), drainCommand(), undrainCommand(), reloadCommand(), versionCommand(build))
+	root.AddCommand(checkCommand(), statusCommand(), drainCommand(), undrainCommand(), reloadCommand(),
+		flushCommand(), explainCommand(), versionCommand(build))
 	root.AddCommand(more...)
 	return root
 }

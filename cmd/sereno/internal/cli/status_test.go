@@ -51,7 +51,7 @@ func TestO11StatusJSONIsTheAnswerOfTheAPI(t *testing.T) {
 	node, socket := startNode(t)
 	node.status = troubledStatus()
 	code, stdout, stderr := run(t, "status", "--json", "--socket", socket)
-	want, err := newClient(socket).get(context.Background(), "/api/v1/status")
+	want, err := newClient(socket).get(context.Background(), "/api/v1/status", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
