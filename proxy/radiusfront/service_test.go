@@ -59,12 +59,14 @@ func TestCloseAnswersWhatIsInFlight(t *testing.T) {
 	r := <-hold
 	closed := make(chan error, 1)
 	go func() { closed <- f.s.Close(context.Background()) }()
-	late := newNAS(t, f.authAddr())
 	f.until("closing", func(*Stats) bool {
-		late.send(pap(t, 9, "bob", "x"))
-		st := f.s.Stats()
-		return st.Drops[KindAuth][ReasonClosing] > 0
+		w := f.s.workers[0]
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.closing
 	})
+	newNAS(t, f.authAddr()).send(pap(t, 9, "bob", "x"))
+	f.untilDropped(KindAuth, ReasonClosing, 1)
 	backend.send(accept(r), r.from)
 	if got := nas.verified(req, nas.receive(), nasSecret); got.Code != radius.CodeAccessAccept {
 		t.Errorf("got %v", got.Code)
