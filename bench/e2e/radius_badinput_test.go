@@ -306,3 +306,33 @@ func limited(t *testing.T, lab *harness.Lab, s *harness.Sereno, silent []byte) {
 		}
 	}
 }
+
+// TestE2ERADIUSR22ExhaustedIdentifiersHurtNobodyElse has a NAS that never waits for an answer: each request takes the
+// identifier of one before it, until every identifier towards its silent server rests. Other servers' are not touched.
+func TestE2ERADIUSR22ExhaustedIdentifiersHurtNobodyElse(t *testing.T) {
+	lab := harness.New(t)
+	odd := newOddServer(t, lab.Addr(hostStub), func(s *oddServer, _ []byte) { s.requests() })
+	f := oddPool(lab, odd)
+	f.servers = addrs(full(lab, 1, ""))
+	s := f.start(lab)
+	work := wellBehaved(t, s)
+	conn := from(t, lab.Addr(hostSource), 0, s.Auth)
+	p := bare(0)
+	keyer := radpkt.NewKeyer([]byte(harness.NASSecret))
+	var auth [16]byte
+	const most = 65_536 // of one worker, which has all of one source port
+	for i := range uint32(most + 2000) {
+		binary.BigEndian.PutUint32(auth[:], i)
+		p[1] = byte(i % 50) // fewer than the server's max_in_flight
+		clear(p[22:38])
+		keyer.SignRequest(p, auth)
+		send(t, conn, p)
+		if i%60 == 59 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	lab.Eventually(5*time.Second, "identifiers are used up", func() bool { return dropped(s, "no-identifier") > 0 })
+	work.sent(lab, 200)
+	work.nothingLost("identifiers used up")
+	s.WaitIdle()
+}
