@@ -131,7 +131,7 @@ func TestA14StopDemotesWaitsWithdrawsWaits(t *testing.T) {
 		n.expect(t, "demoted")
 		time.Sleep(2500*time.Millisecond - 1)
 		n.expect(t, "demoted")
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		n.expect(t, "none")
 		if err := <-done; err != nil {
 			t.Error(err)

@@ -52,7 +52,8 @@ func TestE2ERADIUSR30FailuresUnderLoad(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			lab := harness.New(t)
 			one := full(lab, 1, "probe Cleartext-Password := \"pw-probe\"\n")
-			f, fail, mend, second := front{}, func() {}, func() {}, lab.Addr(hostStub)
+			var fail, mend func()
+			f, second := front{}, lab.Addr(hostStub)
 			switch how {
 			case "killed":
 				two := full(lab, 2, "")

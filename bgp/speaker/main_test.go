@@ -99,7 +99,6 @@ type goRouter struct {
 	mu     sync.Mutex
 	routes map[string]string
 	events []RouterEvent
-	sounds chan struct{}
 }
 
 func startGoRouter(t *testing.T, c RouterConfig) *goRouter {
