@@ -253,3 +253,55 @@ func TestE2ERADIUSR13AutoNeverDowngrades(t *testing.T) {
 	}
 	s.WaitIdle()
 }
+
+const behindConfig = `ListenUDP %[1]s:1812
+ListenUDP %[1]s:1813
+SourceUDP %[1]s
+LogLevel 3
+Client front {
+	host 127.0.0.0/8
+	type udp
+	secret %[3]s
+}
+Server server {
+	host %[2]s
+	port 1812
+	type udp
+	secret %[3]s
+}
+Server server-acct {
+	host %[2]s
+	port 1813
+	type udp
+	secret %[3]s
+}
+Realm * {
+	server server
+	accountingServer server-acct
+}
+`
+
+// TestE2ERADIUSR13RadsecproxyAsABackend has radsecproxy 1.9.2 between the node and the server. It answers Status-Server
+// itself, with an Access-Accept on its accounting port too, and its answers have no Message-Authenticator without EAP.
+func TestE2ERADIUSR13RadsecproxyAsABackend(t *testing.T) {
+	lab := harness.New(t)
+	pki(t, lab)
+	server, addr := eapServer(lab, 1), lab.Addr(hostPeer+4)
+	lab.Daemon("radsecproxy", "radsecproxy", "-f", "-c", lab.Write("behind.conf", fmt.Sprintf(behindConfig, addr, server.Addr, harness.BackendSecret)))
+	s := front{servers: []netip.Addr{addr}}.start(lab)
+	for i := range 4 {
+		user := fmt.Sprintf("user-%d", i)
+		for _, method := range []string{"User-Password", "CHAP-Password", "MS-CHAP-Password"} {
+			out := radclient(lab, s.Auth, "auth", harness.NASSecret, "User-Name="+user+","+method+"=pw-"+user+",Message-Authenticator=0x00")
+			if !strings.Contains(out, "Received Access-Accept") {
+				t.Errorf("%s through radsecproxy:\n%s", method, out)
+			}
+		}
+		out := radclient(lab, s.Acct, "acct", harness.NASSecret, "User-Name="+user+",Acct-Status-Type=Start,Acct-Session-Id="+user)
+		if !strings.Contains(out, "Received Accounting-Response") {
+			t.Errorf("accounting through radsecproxy:\n%s", out)
+		}
+	}
+	everyMethod(t, lab, s, 4)
+	s.WaitIdle()
+}
