@@ -39,6 +39,25 @@ type Flushed struct {
 	Entries int    `json:"entries"` // cached answers that were forgotten
 }
 
+// Forgotten is the answer of POST /api/v1/forget.
+type Forgotten struct {
+	Service string `json:"service"`
+	Sources int    `json:"sources"` // addresses and backends that nothing is known of any more
+}
+
+func (s *Server) forget(_ context.Context, arguments url.Values) (any, error) {
+	service := arguments.Get("service")
+	if service == "" {
+		return nil, fmt.Errorf("%w: the service is missing", ErrBadArgument)
+	}
+	a, err := address(arguments, "address")
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.node.Forget(service, a)
+	return Forgotten{service, n}, err
+}
+
 func (s *Server) explainDNS(_ context.Context, arguments url.Values) (any, error) {
 	q := DNSQuestion{Name: arguments.Get("name"), Type: arguments.Get("type")}
 	if q.Name == "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -65,6 +66,10 @@ func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (Changes, error) {
 
 func (n *fakeNode) Flush(service, name string, subtree bool) (int, error) {
 	return 3, n.note("flush %s %s %v", service, name, subtree)
+}
+
+func (n *fakeNode) Forget(service string, address netip.Addr) (int, error) {
+	return 2, n.note("forget %s %v", service, address)
 }
 
 func (n *fakeNode) ExplainDNS(q DNSQuestion) ([]Explanation, error) {

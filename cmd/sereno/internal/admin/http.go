@@ -48,6 +48,7 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/api/v1/undrain":         {change: true, answer: s.undrain, takes: []string{"target"}},
 		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},
 		"/api/v1/flush":           {change: true, answer: s.flush, takes: []string{"service", "name", "subtree"}},
+		"/api/v1/forget":          {change: true, answer: s.forget, takes: []string{"service", "address"}},
 		"/api/v1/explain/dns":     {answer: s.explainDNS},
 		"/api/v1/explain/radius":  {answer: s.explainRADIUS},
 		"/api/v1/explain/anycast": {answer: s.explainAnycast},

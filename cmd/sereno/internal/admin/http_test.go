@@ -67,6 +67,8 @@ func TestO22ChangesReachTheNode(t *testing.T) {
 		{"undrain?target=anycast/dns-vip", "undrain anycast/dns-vip", `"target": "anycast/dns-vip"`},
 		{"reload", "reload false", `"key": "dns[resolver].udp_size"`},
 		{"reload?allow_empty=true", "reload true", `"routes": []`},
+		{"forget?service=pppoe", "forget pppoe invalid IP", `"sources": 2`},
+		{"forget?service=pppoe&address=10.1.0.1", "forget pppoe 10.1.0.1", `"service": "pppoe"`},
 		{"flush?service=resolver", "flush resolver  false", `"entries": 3`},
 		{"flush?service=resolver&name=example.com.&subtree=true", "flush resolver example.com. true", `"service": "resolver"`},
 	} {
@@ -183,6 +185,8 @@ func TestO22ErrorsAreJSONWithTheirCode(t *testing.T) {
 		{"POST", "/api/v1/undrain?target=node&force=true", nil, 400, "no such argument"},
 		{"POST", "/api/v1/reload?allow_empty=1", nil, 400, "true or false"},
 		{"GET", "/api/v1/flush?service=resolver", nil, 405, "takes POST"},
+		{"POST", "/api/v1/forget", nil, 400, "service is missing"},
+		{"POST", "/api/v1/forget?service=pppoe&address=bras", nil, 400, "is an IP address"},
 		{"POST", "/api/v1/flush", nil, 400, "service is missing"},
 		{"POST", "/api/v1/flush?service=resolver&subtree=true", nil, 400, "subtree of which name"},
 		{"POST", "/api/v1/flush?service=x", ErrNotFound, 404, "not found"},

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type Node interface {
 	// the names below it, or everything if name is empty. It returns how many answers that
 	// were. Errors: ErrNotFound, ErrBadArgument for what is not a domain name.
 	Flush(service, name string, subtree bool) (int, error)
+	// Forget makes a RADIUS service forget what it learnt of Message-Authenticators from
+	// address, or everything if address is zero. It returns of how many sources. ErrNotFound.
+	Forget(service string, address netip.Addr) (int, error)
 	// ExplainDNS and ExplainRADIUS say for each service of the kind what a request would
 	// meet, without sending it. Errors: ErrNotFound where there is no such service,
 	// ErrBadArgument.

@@ -55,6 +55,7 @@ type RADIUSMetrics struct {
 	Sessions int64
 	Latency  map[string]*Histogram // by kind
 	Spool    *SpoolMetrics         // nil without one
+	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
 }
 
 // Missing is how many requests the figures do not account for; 0 in a sound snapshot.

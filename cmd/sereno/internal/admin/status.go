@@ -58,6 +58,9 @@ type Service struct {
 	InFlight int64        `json:"in_flight"`
 	Cache    *Cache       `json:"cache"` // null for RADIUS
 	Spool    *Spool       `json:"spool"` // null without one
+	// Unsigned are the RADIUS clients that have sent Access-Requests without
+	// Message-Authenticator: `require` would break them.
+	Unsigned List[string] `json:"unsigned"`
 }
 
 // Cache is the cache of a DNS service.

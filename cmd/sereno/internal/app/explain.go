@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"net/netip"
 
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/proxy/dnsfront"
@@ -19,6 +20,16 @@ func (n *Node) Flush(service, name string, subtree bool) (int, error) {
 		return 0, fmt.Errorf("%w: %w", admin.ErrBadArgument, err)
 	}
 	return entries, nil
+}
+
+// Forget makes a RADIUS service forget what it learnt of Message-Authenticators
+// (R13).
+func (n *Node) Forget(service string, address netip.Addr) (int, error) {
+	f, ok := n.shape.Load().front(service).(*radiusService)
+	if !ok {
+		return 0, fmt.Errorf("%w: there is no RADIUS service %q", admin.ErrNotFound, service)
+	}
+	return f.ForgetLearnt(address), nil
 }
 
 // ExplainDNS says for each DNS service what a query would meet (O13).

@@ -101,6 +101,11 @@ func (s *radiusService) status() admin.Service {
 		out.Drops += st.Dropped(k)
 		out.InFlight += st.InFlight[k]
 	}
+	for _, cl := range st.Clients {
+		if cl.Unsigned > 0 {
+			out.Unsigned = append(out.Unsigned, cl.Name)
+		}
+	}
 	for _, l := range s.Listeners() {
 		out.Listen = listening(out.Listen, l.Address.String())
 	}
@@ -112,6 +117,10 @@ func (s *radiusService) measure(snap *admin.Snapshot) {
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions),
+		Unsigned: map[string]uint64{},
+	}
+	for _, cl := range st.Clients {
+		m.Unsigned[cl.Name] = cl.Unsigned
 	}
 	for _, l := range listeners {
 		for _, code := range answersOf[l.Kind] {

@@ -57,6 +57,7 @@ func TestO13ExplainAndFlush(t *testing.T) {
 		{[]string{"explain", "dns", "a.", "AAAA", "--client", "10.0.0.1"}, "explain dns a. AAAA 10.0.0.1", "resolver\n  it is in the cache\n"},
 		{[]string{"explain", "radius", "alice@example.net", "--nas=10.1.0.1"}, "explain radius alice@example.net 10.1.0.1", "pppoe\n  no such realm\n"},
 		{[]string{"explain", "anycast", "dns-vip"}, "explain anycast dns-vip", "dns-vip\n  it is announced\n"},
+		{[]string{"forget", "pppoe", "10.1.0.1"}, "forget pppoe 10.1.0.1", "pppoe: forgot what was learnt of 2 sources\n"},
 		{[]string{"flush", "resolver"}, "flush resolver  false", "resolver: 3 cached answers forgotten\n"},
 		{[]string{"flush", "resolver", "example.com", "--subtree"}, "flush resolver example.com true", "resolver: 3 cached answers forgotten\n"},
 	} {
@@ -67,7 +68,7 @@ func TestO13ExplainAndFlush(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"explain"}, {"explain", "weather", "x"}, {"explain", "dns"}, {"explain", "dns", "a.", "--client", "x"},
-		{"explain", "radius"}, {"explain", "anycast"}, {"flush"}, {"flush", "resolver", "--subtree"}, {"flush", "a", "b", "c"},
+		{"explain", "radius"}, {"explain", "anycast"}, {"forget"}, {"forget", "pppoe", "bras"}, {"flush"}, {"flush", "resolver", "--subtree"}, {"flush", "a", "b", "c"},
 	} {
 		if code, stdout, stderr := run(t, append(args, "--socket", socket)...); code != 2 || stdout != "" || stderr == "" {
 			t.Errorf("%v: %d %q %q", args, code, stdout, stderr)

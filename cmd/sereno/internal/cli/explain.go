@@ -126,10 +126,37 @@ func addAddress(arguments url.Values, name, text string) error {
 		return nil
 	}
 	if _, err := netip.ParseAddr(text); err != nil {
-		return fmt.Errorf("--%s: not an IP address: %s", name, clean(text))
+		return fmt.Errorf("%s: not an IP address: %s", name, clean(text))
 	}
 	arguments.Set(name, text)
 	return nil
+}
+
+func forgetCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "forget SERVICE [ADDRESS]",
+		Short: "Forget what a RADIUS service has learnt of Message-Authenticators",
+		Long: `With message_authenticator: auto, an address that has sent a valid Message-Authenticator
+must send it from then on. This forgets that of one NAS's address (it was replaced by an
+older one), or of all, backends too.`,
+		Example: "  sereno forget pppoe 10.1.0.1",
+		Args:    cobra.RangeArgs(1, 2),
+	}
+	socket := socketFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		arguments := url.Values{"service": args[:1]}
+		if len(args) == 2 {
+			if err := addAddress(arguments, "address", args[1]); err != nil {
+				return Exit(Usage, err)
+			}
+		}
+		var forgotten admin.Forgotten
+		if err := post(cmd, socket, "/api/v1/forget", arguments, &forgotten); err != nil {
+			return err
+		}
+		return show(cmd, fmt.Sprintf("%s: forgot what was learnt of %d sources\n", clean(forgotten.Service), forgotten.Sources))
+	}
+	return cmd
 }
 
 func flushCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -57,6 +58,10 @@ func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (admin.Changes, er
 
 func (n *fakeNode) Flush(service, name string, subtree bool) (int, error) {
 	return 3, n.note("flush %s %s %v", service, name, subtree)
+}
+
+func (n *fakeNode) Forget(service string, address netip.Addr) (int, error) {
+	return 2, n.note("forget %s %v", service, address)
 }
 
 func (n *fakeNode) ExplainDNS(q admin.DNSQuestion) ([]admin.Explanation, error) {

@@ -98,7 +98,17 @@ func servicesText(s admin.Status, now time.Time) string {
 		g.add(mark(v.State == admin.StateUp), v.Name, v.Kind, v.State, since(v.Since.Time, now), v.Reason,
 			amount(v.Requests), amount(v.Answers), amount(v.Drops), signed(v.InFlight), cache)
 	}
-	return g.unlessEmpty()
+	text := g.unlessEmpty()
+	for _, v := range s.Services {
+		if len(v.Unsigned) > 0 {
+			names := make([]string, 0, len(v.Unsigned))
+			for _, name := range v.Unsigned {
+				names = append(names, clean(name))
+			}
+			text += wrap(clean(v.Name)+": message_authenticator: require would break "+strings.Join(names, ", "), width) + "\n"
+		}
+	}
+	return text
 }
 
 // hitRatio is the share of queries that the cache answered.
