@@ -107,7 +107,13 @@ func (s *Service) open(t Transport, want netip.AddrPort, set *settings) (*listen
 		}
 		return l, nil
 	}
-	if want.Port() != 0 {
+	if want.Port() == 0 {
+		port, err := freePort(want.Addr())
+		if err != nil {
+			return nil, err
+		}
+		l.addr = netip.AddrPortFrom(want.Addr(), port)
+	} else {
 		// The shared sockets would let a second instance in without a word (D53).
 		if err := udp.Probe(want); err != nil {
 			return nil, err
@@ -124,6 +130,29 @@ func (s *Service) open(t Transport, want netip.AddrPort, set *settings) (*listen
 	return l, nil
 }
 
+// freePort finds a port that nobody has. To a socket that shares its port the kernel may
+// give one that a stranger shares too.
+func freePort(addr netip.Addr) (uint16, error) {
+	lc := net.ListenConfig{Control: freeBindControl(addr.Is6())}
+	c, err := lc.ListenPacket(context.Background(), "udp", netip.AddrPortFrom(addr, 0).String())
+	if err != nil {
+		return 0, fmt.Errorf("finding a free port on %s: %w", addr, err)
+	}
+	at, _ := c.LocalAddr().(*net.UDPAddr)
+	return at.AddrPort().Port(), c.Close()
+}
+
+// freeBindControl prepares a socket whose address may not be on the host yet (D52).
+func freeBindControl(is6 bool) func(string, string, syscall.RawConn) error {
+	return func(_, _ string, rc syscall.RawConn) error {
+		var err error
+		if cerr := rc.Control(func(fd uintptr) { err = freeBind(fd, is6) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}
+}
+
 // openStream opens the TCP socket, also on an address that the host does not have yet
 // (D52).
 func (l *listener) openStream() error {
@@ -132,13 +161,7 @@ func (l *listener) openStream() error {
 	if is6 {
 		network = "tcp6"
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
-		var err error
-		if cerr := rc.Control(func(fd uintptr) { err = freeBind(fd, is6) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
+	lc := net.ListenConfig{Control: freeBindControl(is6)}
 	lc.SetMultipathTCP(false)
 	tcp, err := lc.Listen(context.Background(), network, l.addr.String())
 	if err != nil {
