@@ -52,7 +52,7 @@ func (q *Query) Name(m []byte) []byte { return m[HeaderLen : HeaderLen+q.NameLen
 // Question returns the question as the client wrote it; empty if none could be read.
 func (q *Query) Question(m []byte) []byte { return m[HeaderLen : HeaderLen+q.QuestionLen()] }
 
-// RD, CD and AD are the flags of the query.
+// RD tells whether recursion is desired.
 func (q *Query) RD() bool { return q.Flags&FlagRD != 0 }
 
 // CD tells whether checking is disabled (RFC 4035 §3.2.2).
