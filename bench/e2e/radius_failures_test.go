@@ -44,6 +44,29 @@ func until(t *testing.T, lab *harness.Lab, s *harness.Sereno, role string, bound
 	}
 }
 
+// breakable starts the second server, and gives how it fails and how it is mended.
+func breakable(t *testing.T, lab *harness.Lab, how string) (addr netip.Addr, fail, mend func()) {
+	t.Helper()
+	switch how {
+	case "killed":
+		f := full(lab, 2, "")
+		return f.Addr, f.Kill, f.Start
+	case "frozen":
+		f := full(lab, 2, "")
+		return f.Addr, f.Freeze, f.Thaw
+	}
+	addr = lab.Addr(hostStub)
+	half := simulated(t, addr)
+	set := func(m stub.Mode) func() {
+		return func() {
+			if err := half.Set(m); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	return addr, set(stub.Mode{Fault: stub.ProbesOnly}), set(stub.Mode{})
+}
+
 // TestE2ERADIUSR30FailuresUnderLoad breaks one of two servers under 1000 authentications a second, whose NAS never
 // repeats anything, and mends it: nothing is lost, nobody is rejected, and the server is down and up again within
 // A03's bounds. A server is killed, frozen, or half dead: it answers probes, and not logins.
@@ -52,30 +75,11 @@ func TestE2ERADIUSR30FailuresUnderLoad(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			lab := harness.New(t)
 			one := full(lab, 1, "probe Cleartext-Password := \"pw-probe\"\n")
-			var fail, mend func()
-			f, second := front{}, lab.Addr(hostStub)
-			switch how {
-			case "killed":
-				two := full(lab, 2, "")
-				second, fail, mend = two.Addr, two.Kill, two.Start
-			case "frozen":
-				two := full(lab, 2, "")
-				second, fail, mend = two.Addr, two.Freeze, two.Thaw
-			default:
-				two := simulated(t, second)
-				set := func(m stub.Mode) func() {
-					return func() {
-						if err := two.Set(m); err != nil {
-							t.Error(err)
-						}
-					}
-				}
-				fail, mend = set(stub.Mode{Fault: stub.ProbesOnly}), set(stub.Mode{})
-			}
+			second, fail, mend := breakable(t, lab, how)
+			f := front{servers: []netip.Addr{one.Addr, second}}
 			if how == "half dead and probed by logins" {
 				f.health = ", radius: {method: access-request, user: probe, password: pw-probe, expect: accept}"
 			}
-			f.servers = []netip.Addr{one.Addr, second}
 			s := f.start(lab)
 			_, work := radiusLoad(t, s, load.RADIUSConfig{Common: load.Common{Rate: 1000, Timeout: 6 * time.Second}, PAP: 1, CHAP: 1})
 			work.sent(lab, 1500)
@@ -88,7 +92,7 @@ func TestE2ERADIUSR30FailuresUnderLoad(t *testing.T) {
 				// Its probes are good, so only its silence tells: three times two requests that wait attempt_timeout,
 				// then it must show three times the good probes.
 				until(t, lab, s, "auth", 3*1700*time.Millisecond, how, "down")
-				up = 3*2*probeInterval*11/10 + probeTimeout
+				up = 3*2*probeInterval*11/10 + probeTimeout + looking
 			} else {
 				until(t, lab, s, "auth", maxDown, how, "down")
 			}

@@ -144,10 +144,12 @@ type front struct {
 const (
 	probeInterval = 500 * time.Millisecond
 	probeTimeout  = 400 * time.Millisecond
-	// maxDown bounds the time from a server's death to its being down: two bad probes.
-	maxDown = 2*probeInterval*11/10 + probeTimeout
-	// maxUp bounds the time from a server's return to its being up: two good probes.
-	maxUp = 2*probeInterval*11/10 + probeTimeout
+	// looking is for asking the status, on a machine that is busy.
+	looking = 200 * time.Millisecond
+	// maxDown bounds the time from a server's death to its being down, after two bad probes, and maxUp that from its
+	// return to its being up, after two good ones.
+	maxDown = 2*probeInterval*11/10 + probeTimeout + looking
+	maxUp   = maxDown
 )
 
 // start starts a node.
