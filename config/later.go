@@ -11,6 +11,5 @@ var notYet = []missing{
 	{key: "radius[].accounting.ack", feature: "radius spool"},
 	{key: "radius[].accounting.coalesce_interim", feature: "radius spool"},
 	{key: "radius[].survival", feature: "radius survival"},
-	{key: "anycast[].assign", feature: "anycast assign"},
 	{key: "availability", feature: "availability"},
 }

@@ -45,6 +45,10 @@ func (n *Node) turnInto(running *shape, next *config.Config) error {
 // so that undoing loses no verdict and no session.
 func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 	next := s.config
+	undo = append(undo, func() { n.undid(n.addresses.Apply(running.config.Anycast)) })
+	if err := n.assignMore(running.config, next); err != nil {
+		return undo, err
+	}
 	if err := n.door.Update(doorsOf(next)); err != nil {
 		return undo, err
 	}
@@ -110,6 +114,7 @@ func (n *Node) commit(running, s *shape) {
 			n.partAfterItsRoutes(f, running.config)
 		}
 	}
+	n.assignLess(running.config)
 }
 
 // targetsOfBoth are the backends of next, and those of running that next has no

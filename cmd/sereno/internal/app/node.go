@@ -33,12 +33,13 @@ type Node struct {
 	started time.Time
 	proofs  health.Proofs
 
-	state    *stateDir
-	drains   *drainBook
-	monitor  *health.Monitor
-	services *health.Services
-	routes   *bgp.Controller
-	door     *admin.Server
+	state     *stateDir
+	drains    *drainBook
+	addresses *bgp.Addresses
+	monitor   *health.Monitor
+	services  *health.Services
+	routes    *bgp.Controller
+	door      *admin.Server
 
 	change   sync.Mutex     // held by whoever changes something: start, reload, drain, stop
 	first    *config.Config // that it was started with: keys that need a restart are as they are here
@@ -103,6 +104,9 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 		return nil, err
 	}
 	if err := n.makeDoor(c); err != nil {
+		return nil, err
+	}
+	if err := n.assign(c); err != nil {
 		return nil, err
 	}
 	n.monitor = health.NewMonitor(health.Options{OnEvent: n.backendChanged})

@@ -52,6 +52,7 @@ func (n *Node) closeAll(ctx context.Context) {
 		}
 	}
 	n.ticking.Wait()
+	n.unassign()
 	if n.state != nil {
 		if err := n.state.Close(); err != nil {
 			n.log.Warn("unlocking node.state_dir", zap.Error(err))

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/bgp"
+	"sereno/config"
+)
+
+// assign puts the anycast addresses on their interfaces (A23), before anything
+// listens on them, and takes away what a run that was killed has left there.
+func (n *Node) assign(c *config.Config) (err error) {
+	if n.addresses, err = bgp.NewAddresses(n.state.path); err != nil {
+		return err
+	}
+	if err := n.addresses.Apply(c.Anycast); err != nil {
+		return fmt.Errorf("anycast[].assign: %w (it needs CAP_NET_ADMIN)", err)
+	}
+	return nil
+}
+
+// assignMore adds the addresses of next to those of running; none leaves yet.
+func (n *Node) assignMore(running, next *config.Config) error {
+	if err := n.addresses.Apply(slices.Concat(next.Anycast, running.Anycast)); err != nil {
+		return fmt.Errorf("anycast[].assign: %w (it needs CAP_NET_ADMIN)", err)
+	}
+	return nil
+}
+
+// assignLess takes away the addresses that running had and the configuration
+// has no more, once routers have had the time to follow the withdrawal.
+func (n *Node) assignLess(running *config.Config) {
+	assigned, wait := false, time.Duration(0)
+	for i := range running.Anycast {
+		if running.Anycast[i].Assign != "" {
+			assigned, wait = true, max(wait, running.Anycast[i].DrainTime/2)
+		}
+	}
+	if !assigned {
+		return
+	}
+	n.leaving.Go(func() {
+		select {
+		case <-time.After(wait):
+		case <-n.done:
+			return // the stop takes all of them away
+		}
+		if err := n.addresses.Apply(n.shape.Load().config.Anycast); err != nil {
+			n.log.Error("taking addresses from their interface", zap.Error(err))
+		}
+	})
+}
+
+// unassign takes away every address that assign put somewhere: the last step
+// of a stop.
+func (n *Node) unassign() {
+	if n.addresses == nil {
+		return
+	}
+	if err := n.addresses.Release(); err != nil {
+		n.log.Error("taking addresses from their interface", zap.Error(err))
+	}
+}
