@@ -239,38 +239,8 @@ func TestE2EDNSBadConnections(t *testing.T) {
 	}
 	polite(1)
 
-	for _, thousand := range []struct {
-		what string
-		sent []byte
-	}{{"idle connections", nil}, {"connections with half a query", []byte("\xff\xff\x12\x34\x01")}} {
-		var conns []net.Conn
-		for i := range 1000 {
-			c := dialFrom(t, lab.Addr(byte(100+i/100)), s.DNS)
-			if _, err := c.Write(thousand.sent); err != nil {
-				t.Fatal(err)
-			}
-			if conns = append(conns, c); i%50 == 0 {
-				polite(10 + i)
-			}
-		}
-		grown := memory() - before
-		t.Logf("1000 %s: %.1f MB more, %.1f KB each", thousand.what, grown/1e6, grown/1e3/1000)
-		if grown > 64e6 {
-			t.Errorf("1000 %s take %.1f MB", thousand.what, grown/1e6)
-		}
-		if !closes(dialFrom(t, lab.Addr(100), s.DNS), time.Second) {
-			t.Error("the 101st connection of a client stays open")
-		}
-		began := time.Now()
-		for i, c := range conns {
-			if !closes(c, 6*time.Second) {
-				t.Fatalf("connection %d of 1000 %s is open after %s", i, thousand.what, time.Since(began))
-			}
-		}
-		t.Logf("1000 %s are closed after %s", thousand.what, time.Since(began).Round(10*time.Millisecond))
-		polite(2000)
-	}
-
+	thousand(t, lab, s, "idle connections", nil, polite)
+	thousand(t, lab, s, "connections with half a query", []byte("\xff\xff\x12\x34\x01"), polite)
 	big := question{name: wire("size-4000.load.test."), class: 1, typ: 16, flags: flagRD}
 	acts := map[string]func(net.Conn){
 		"one octet":                    func(c net.Conn) { _, _ = c.Write([]byte{0}) },
@@ -300,21 +270,7 @@ func TestE2EDNSBadConnections(t *testing.T) {
 			}
 		}
 	}
-	t.Run("an octet at a time", func(t *testing.T) {
-		c := dialFrom(t, lab.Addr(130), s.DNS)
-		q := (&question{name: wire("slow.load.test."), class: 1, typ: 1, flags: flagRD}).message(9)
-		for _, octet := range append([]byte{0, byte(len(q))}, q...) {
-			if _, err := c.Write([]byte{octet}); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		buf := make([]byte, 65536)
-		_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
-		if n, err := read(overTCP, c, buf); err != nil || !bytes.Equal(buf[:n][4:6], []byte{0, 1}) || buf[3]&15 != 0 {
-			t.Errorf("got %x, %v", buf[:n], err)
-		}
-	})
+	octetByOctet(t, dialFrom(t, lab.Addr(130), s.DNS))
 	grown := memory() - before
 	t.Logf("after all of it %.1f MB more are in use", grown/1e6)
 	if grown > 128e6 {
@@ -323,6 +279,59 @@ func TestE2EDNSBadConnections(t *testing.T) {
 	work.sent(lab, 200)
 	work.nothingLost("well-behaved clients beside bad connections")
 	s.WaitIdle()
+}
+
+// thousand opens a thousand connections that send so much and then nothing. They take little memory, are shut out in
+// time, and no client gets more of them than max_per_client.
+func thousand(t *testing.T, lab *harness.Lab, s *harness.Sereno, what string, sent []byte, polite func(int)) {
+	t.Helper()
+	memory := func() float64 { return s.Metrics().Sum("process_resident_memory_bytes") }
+	before := memory()
+	var conns []net.Conn
+	for i := range 1000 {
+		c := dialFrom(t, lab.Addr(byte(100+i/100)), s.DNS)
+		if _, err := c.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		if conns = append(conns, c); i%50 == 0 {
+			polite(10 + i)
+		}
+	}
+	grown := memory() - before
+	t.Logf("1000 %s: %.1f MB more, %.1f KB each", what, grown/1e6, grown/1e3/1000)
+	if grown > 64e6 {
+		t.Errorf("1000 %s take %.1f MB", what, grown/1e6)
+	}
+	if !closes(dialFrom(t, lab.Addr(100), s.DNS), time.Second) {
+		t.Error("the 101st connection of a client stays open")
+	}
+	began := time.Now()
+	for i, c := range conns {
+		if !closes(c, 6*time.Second) {
+			t.Fatalf("connection %d of 1000 %s is open after %s", i, what, time.Since(began))
+		}
+	}
+	t.Logf("1000 %s are closed after %s", what, time.Since(began).Round(10*time.Millisecond))
+	polite(2000)
+}
+
+// octetByOctet sends a query an octet at a time, which is slow but no fault, and wants its answer.
+func octetByOctet(t *testing.T, c net.Conn) {
+	t.Helper()
+	q := (&question{name: wire("slow.load.test."), class: 1, typ: 1, flags: flagRD}).message(9)
+	for _, octet := range append([]byte{0, byte(len(q))}, q...) {
+		if _, err := c.Write([]byte{octet}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	buf := make([]byte, 65536)
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := read(overTCP, c, buf); err != nil || !bytes.Equal(buf[:n][4:6], []byte{0, 1}) || buf[3]&15 != 0 {
+		t.Errorf("a query that came an octet at a time got %x, %v", buf[:n], err)
+	}
 }
 
 // dialFrom opens a connection that comes from an address; it is closed at the end.

@@ -241,6 +241,14 @@ func (j *judge) edns(w way, got *answer) {
 	if have, want := got.errorsOf(), j.full.errorsOf(); !slices.Equal(have, want) && got.flags&flagTC == 0 {
 		j.say("extended errors %q, not %q", have, want)
 	}
+	j.options(w, got)
+	if len(j.full.options) != len(j.full.errorsOf()) {
+		j.explained(ruleOPT)
+	}
+}
+
+// options judges those that are there: the backend's extended errors, and the node's own.
+func (j *judge) options(w way, got *answer) {
 	padded := false
 	for _, o := range got.options {
 		switch {
@@ -258,9 +266,6 @@ func (j *judge) edns(w way, got *answer) {
 	}
 	if want := j.q.asked(optPadding) && w >= overTLS; padded != want || padded && len(got.raw)%468 != 0 {
 		j.say("padding: %v, %d octets", padded, len(got.raw))
-	}
-	if len(j.full.options) != len(j.full.errorsOf()) {
-		j.explained(ruleOPT)
 	}
 }
 
