@@ -11,14 +11,14 @@ import (
 // descs are the metrics with their names, which are a contract, and their labels, which
 // come from the configuration and from closed lists, never from a packet.
 type descs struct {
-	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency                  *prometheus.Desc
-	cacheEntries, cacheBytes, cacheHits, cacheMisses                           *prometheus.Desc
-	radRequests, radAnswers, radDrops, radInFlight, radLatency                 *prometheus.Desc
-	radLogins, radSessions, radUnsigned, spoolRecords, spoolBytes, spoolOldest *prometheus.Desc
-	backendState, backendRequests, backendFailures, backendLatency             *prometheus.Desc
-	announced, neighborUp, leaseMargin, kernelDrops, service, alarm            *prometheus.Desc
-	reloadSuccess, build                                                       *prometheus.Desc
-	all                                                                        []*prometheus.Desc
+	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency                                            *prometheus.Desc
+	cacheEntries, cacheBytes, cacheHits, cacheMisses                                                     *prometheus.Desc
+	radRequests, radAnswers, radDrops, radInFlight, radLatency                                           *prometheus.Desc
+	radLogins, radSessions, radUnsigned, radUpstream, dnsUpstream, spoolRecords, spoolBytes, spoolOldest *prometheus.Desc
+	backendState, backendRequests, backendFailures, backendLatency                                       *prometheus.Desc
+	announced, neighborUp, leaseMargin, kernelDrops, service, alarm                                      *prometheus.Desc
+	reloadSuccess, build                                                                                 *prometheus.Desc
+	all                                                                                                  []*prometheus.Desc
 }
 
 func newDescs() *descs {
@@ -44,6 +44,8 @@ func newDescs() *descs {
 		radInFlight: d("radius_in_flight", "RADIUS requests received and neither answered nor dropped yet.", "service"),
 		radLatency:  d("radius_latency_seconds", "Time from a RADIUS request to its answer.", "service", "kind"),
 		radLogins:   d("radius_logins_total", "Access-Accepts and Access-Rejects, repeated answers not counted again.", "service", "result"),
+		dnsUpstream: d("dns_upstream_total", "What happened between us and the backends, by event; wrong-to-tcp means that somebody may be guessing replies.", "service", "event"),
+		radUpstream: d("radius_upstream_total", "What happened between us and the backends, by event.", "service", "event"),
 		radUnsigned: d("radius_unsigned_total", "Access-Requests without Message-Authenticator: what `require` would drop.", "service", "client"),
 		radSessions: d("radius_sessions", "Sessions that accounting says are open.", "service"),
 
@@ -175,6 +177,9 @@ func (c *collector) dns(e emitter, m DNSMetrics) {
 	e.gauge(c.d.cacheBytes, float64(m.CacheBytes), m.Service)
 	e.counter(c.d.cacheHits, m.CacheHits, m.Service)
 	e.counter(c.d.cacheMisses, m.CacheMisses, m.Service)
+	for event, n := range m.Upstream {
+		e.counter(c.d.dnsUpstream, n, m.Service, event)
+	}
 	for source, h := range m.Latency {
 		e.histogram(c.d.dnsLatency, h, m.Service, source)
 	}
@@ -202,6 +207,9 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	}
 	e.gauge(c.d.radInFlight, float64(m.InFlight), m.Service)
 	e.gauge(c.d.radSessions, float64(m.Sessions), m.Service)
+	for event, n := range m.Upstream {
+		e.counter(c.d.radUpstream, n, m.Service, event)
+	}
 	for client, n := range m.Unsigned {
 		e.counter(c.d.radUnsigned, n, m.Service, client)
 	}

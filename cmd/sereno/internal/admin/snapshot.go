@@ -30,6 +30,7 @@ type DNSMetrics struct {
 	CacheHits    uint64                //
 	CacheMisses  uint64                //
 	Latency      map[string]*Histogram // by source
+	Upstream     map[string]uint64     // what happened between us and the backends, by event; outside the equation
 }
 
 // Missing is how many queries the figures do not account for; 0 in a sound snapshot.
@@ -55,6 +56,7 @@ type RADIUSMetrics struct {
 	Sessions int64
 	Latency  map[string]*Histogram // by kind
 	Spool    *SpoolMetrics         // nil without one
+	Upstream map[string]uint64     // what happened between us and the backends, by event; outside the equation
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
 }
 

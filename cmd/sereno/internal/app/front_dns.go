@@ -111,7 +111,7 @@ func (s *dnsService) measure(snap *admin.Snapshot) {
 	m := admin.DNSMetrics{
 		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
-		CacheHits: st.Hits, CacheMisses: st.Misses, Latency: map[string]*admin.Histogram{},
+		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Latency: map[string]*admin.Histogram{},
 	}
 	for _, l := range listeners {
 		for src := range dnsfront.NumSources {
@@ -148,6 +148,16 @@ func (s *dnsService) measure(snap *admin.Snapshot) {
 // commonRcodes have their series from the start, so that rate() sees the first
 // such answer; the others appear when they are counted.
 var commonRcodes = []int{dns.RcodeSuccess, dns.RcodeServerFailure, dns.RcodeNameError, dns.RcodeRefused}
+
+// upstreamEvents names the counters of what happens between us and the backends.
+func upstreamEvents(u *dnsfront.Upstream) map[string]uint64 {
+	return map[string]uint64{
+		"asked": u.Asked, "reply": u.Replies, "late": u.Late, "wrong": u.Wrong, "wrong-to-tcp": u.WrongToTCP,
+		"retry": u.Retries, "moved": u.Moved, "no-budget": u.NoBudget, "silent": u.Silent, "refused": u.Refused,
+		"failure-rcode": u.FailureRcode, "truncated": u.Truncated, "coalesced": u.Coalesced,
+		"no-backend": u.NoBackend, "overload": u.Overload,
+	}
+}
 
 // rcodeName is an rcode as the metrics write it; those that have no place of
 // their own in the counters are "other".

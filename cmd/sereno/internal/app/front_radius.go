@@ -117,7 +117,10 @@ func (s *radiusService) measure(snap *admin.Snapshot) {
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions),
-		Unsigned: map[string]uint64{},
+		Unsigned: map[string]uint64{}, Upstream: map[string]uint64{"moved": st.Moved, "repeated": st.Repeated},
+	}
+	for r := range radiusfront.NumReplyReasons {
+		m.Upstream["reply-"+r.String()] = st.Replies[r]
 	}
 	for _, cl := range st.Clients {
 		m.Unsigned[cl.Name] = cl.Unsigned
