@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,6 +251,21 @@ func TestE2ERADIUSR13AutoNeverDowngrades(t *testing.T) {
 	}
 	if n := dropped(s, "unsigned"); n != 4 {
 		t.Errorf("%g drops for a missing Message-Authenticator", n)
+	}
+	s.WaitIdle()
+	// What was learnt outlives a restart.
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(10 * time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s.Start()
+	s.WaitReady()
+	for source, want := range []bool{true, false} {
+		conn := from(t, lab.Addr(byte(hostSource+source)), 0, s.Auth)
+		send(t, conn, login(t, harness.NASSecret, 1, "user-1", false))
+		if reply := receive(t, conn, 500*time.Millisecond); want != (reply != nil) {
+			t.Errorf("after a restart, unsigned from address %d: answered %v", source, reply != nil)
+		}
 	}
 	s.WaitIdle()
 }
