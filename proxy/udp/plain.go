@@ -125,7 +125,8 @@ func (p *plain) send(c *Conn) {
 	if c.queue.n == 0 {
 		return
 	}
-	_ = s.conn.SetWriteDeadline(time.Now().Add(plainWait)) // fails on a closed socket, as the write does then
+	s.patience()
+	renewed := false
 	for c.queue.n > 0 {
 		if c.closed.Load() {
 			p.g.dropQueue(c)
@@ -133,6 +134,12 @@ func (p *plain) send(c *Conn) {
 		}
 		slot := c.queue.pop()
 		err := s.write(slot.buf[:slot.n], slot.dest)
+		if errors.Is(err, os.ErrDeadlineExceeded) && !renewed {
+			// This goroutine was held up, and the buffer may have room: a deadline that is over fails untried.
+			renewed = true
+			s.patience()
+			err = s.write(slot.buf[:slot.n], slot.dest)
+		}
 		if c.dialed && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
 			// It may be an error held against the socket since an earlier datagram.
 			p.g.fail(c, errnoOf(err))
@@ -253,14 +260,23 @@ func (s *plainSocket) writeTo(b []byte, d Dest) error {
 	if !c.dialed && !c.canReach(d) {
 		return c.count(d, syscall.EAFNOSUPPORT)
 	}
-	_ = s.conn.SetWriteDeadline(time.Now().Add(plainWait)) // fails on a closed socket, as the write does then
+	s.patience()
 	err := s.write(b, d)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.patience() // as in plain.send
+		err = s.write(b, d)
+	}
 	if c.dialed && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
 		// As in plain.send; the handler hears of it in its own time.
 		c.g.failElsewhere(c, errnoOf(err))
 		err = s.write(b, d)
 	}
 	return c.count(d, err)
+}
+
+// patience starts the time that a full send buffer is waited for.
+func (s *plainSocket) patience() {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(plainWait)) // fails on a closed socket, as the write does then
 }
 
 func (s *plainSocket) kernelDrops() uint64 {
