@@ -6,6 +6,8 @@
 //   - A failure of a backend is never turned into an Access-Reject (R30). What
 //     a NAS hears was decided by a backend; when none answers it hears nothing.
 //   - What there is no reason to change leaves byte for byte and in order (R03).
+//   - An Accounting-Response means that a backend has the record or that it is
+//     on our disk, synced (R40). The workers never wait for the disk.
 //   - Memory is bounded (R37): in flight, remembered answers and identifiers
 //     each have a limit, and over it the newest is dropped and counted.
 //   - No allocation for a forwarded packet in the steady state.
@@ -26,6 +28,10 @@
 // rewrite) → reply.go; time passes in timers.go. CoA and Disconnect go the
 // other way: coa.go, with sessions.go to find the NAS. explain.go says where a
 // request would go without sending it.
+//
+// Accounting that no backend answers goes to the spool: accounting.go (into it,
+// and the answer once it is synced), parcel.go (what is stored), deliver.go and
+// outlet.go (out of it, with sockets of their own, beside the workers).
 //
 // A worker's memory: an entry for each request in flight or remembered
 // (table.go), and a flight with the request's bytes only while it is in flight.

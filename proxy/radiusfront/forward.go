@@ -59,6 +59,9 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	binary.BigEndian.PutUint64(f.state[proxyStateMark:], w.sequence)
 	if e.kind == KindAcct {
 		w.service.sessions.account(e.dest.Peer.Addr(), t.name, p, &w.ix)
+		if w.service.spool.Load() != nil {
+			f.session = acctSession(e.dest.Peer.Addr(), p, &w.ix)
+		}
 	}
 	if strip {
 		f.userName = w.stripped(p)
@@ -70,6 +73,9 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	w.table.insert(e)
 	w.active.Store(true)
 
+	if e.kind == KindAcct && w.spoolFirst(f) {
+		return
+	}
 	if reason := w.firstAttempt(f, p); reason != NumReasons {
 		w.fail(e, reason)
 		return
@@ -169,7 +175,7 @@ func (w *worker) transmit(f *flight, a *attempt) {
 // moveOn sends the request to another backend, if attempts, time, the budget
 // and the pool allow it. The left one's reply is still welcome (R30).
 func (w *worker) moveOn(f *flight, to whom, c cost) bool {
-	if f.pinned || f.entry.kind == KindCoA || f.n >= f.target.limits[f.entry.kind].attempts || w.now >= f.deadline {
+	if f.pinned || f.keeping != nil || f.entry.kind == KindCoA || f.n >= f.target.limits[f.entry.kind].attempts || w.now >= f.deadline {
 		return false
 	}
 	p, err := radwire.Walk(f.request, &w.rix)

@@ -123,6 +123,8 @@ const (
 	ReasonStale                               // Event-Timestamp older than 300 s (R50)
 	ReasonForbidden                           // CoA from a backend that does not serve the NAS (R50)
 	ReasonClosing                             // the service is being stopped
+	ReasonSpoolFull                           // no backend answers, and the spool has no room for a record of its class (R43)
+	ReasonSpoolFailed                         // no backend answers, and the disk did not take it (R40)
 	NumReasons
 )
 
@@ -130,6 +132,7 @@ var reasonNames = [NumReasons]string{
 	"malformed", "message-authenticators", "code", "unknown-client", "authenticator", "message-authenticator",
 	"unsigned", "replaced", "duplicate", "loop", "too-long", "client-limit", "service-limit",
 	"no-backend", "no-identifier", "timeout", "state-lost", "no-pool", "stale", "forbidden", "closing",
+	"spool-full", "spool-failed",
 }
 
 // String is the reason as a metric's label.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sereno/proxy/pool"
+	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 )
 
@@ -71,6 +72,10 @@ func (w *worker) tooLate(up *upstream, l *left, p []byte) {
 		up.backend.Observe(time.Duration(w.now - l.sent))
 	}
 	w.heard(up)
+	if sp := w.service.spool.Load(); sp != nil {
+		sp.Cancel(l.spooled) // it has the record: one is enough (R42)
+		l.spooled = spool.Ref{}
+	}
 }
 
 // verifyReply checks a reply that has a request under its identifier. It

@@ -175,6 +175,9 @@ func (w *worker) duplicate(e *entry, c *udp.Conn) {
 		return
 	}
 	w.book.drops[e.kind][ReasonDuplicate]++
+	if f.keeping != nil {
+		return // the disk answers in a moment
+	}
 	a := &f.attempts[f.n-1]
 	if w.now-a.sent >= impatience && w.moveOn(f, upBackend, charged) {
 		return

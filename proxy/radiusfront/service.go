@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"sereno/proxy/pool"
+	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
 )
@@ -34,16 +35,20 @@ type Service struct {
 	affinity      *affinity
 	learnt        *learnt
 	sessions      *sessions
+	spool         atomic.Pointer[spool.Spool] // nil: none, or it could not be opened
+	spoolOn       atomic.Bool                 // the configuration wants it
 
-	mu        sync.Mutex // reload, start and close, and what they change
-	options   Options
-	clients   map[netip.Prefix]*clientState
-	workers   []*worker
-	listeners []*listener
-	retired   []*listener // left the configuration; open until what came by them is answered
-	state     lifecycle
-	stop      chan struct{}
-	running   sync.WaitGroup
+	mu         sync.Mutex // reload, start and close, and what they change
+	options    Options
+	clients    map[netip.Prefix]*clientState
+	workers    []*worker
+	listeners  []*listener
+	retired    []*listener // left the configuration; open until what came by them is answered
+	deliverer  *deliverer  // of the spool
+	spoolError error       // why it could not be opened
+	state      lifecycle
+	stop       chan struct{}
+	running    sync.WaitGroup
 }
 
 type lifecycle uint8
@@ -76,6 +81,7 @@ func New(o Options) (*Service, error) {
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
 		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(), sessions: newSessions(maxSessions),
 	}
+	s.spoolOn.Store(o.Config.Accounting.Spool)
 	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger)
 	mark := radwire.NewProbeSecret() // any random bytes will do
 	copy(s.stateMark[:], mark[:])
@@ -140,8 +146,10 @@ func (s *Service) Start() error {
 		return errors.New("starting a radius service: it was started before")
 	}
 	s.learnt.load()
+	s.openSpool()
 	if err := s.open(); err != nil {
 		s.closeGroups()
+		s.closeSpool()
 		s.state = closed
 		close(s.stop)
 		return fmt.Errorf("starting radius service %q: %w", s.options.Config.Name, err)
@@ -153,6 +161,9 @@ func (s *Service) Start() error {
 				s.logger.Error("a worker stopped", zap.Error(err))
 			}
 		})
+	}
+	if err := s.startDelivery(); err != nil {
+		s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // New built the same view
 	}
 	s.running.Add(2)
 	go s.janitor()
@@ -264,6 +275,10 @@ func (s *Service) Update(o Options) error {
 		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 	}
 	s.options = o
+	s.spoolOn.Store(o.Config.Accounting.Spool)
+	if err := s.updateSpool(); err != nil {
+		s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // the workers' views were built from the same
+	}
 	for i, w := range s.workers {
 		w.adopt(views[i])
 	}
@@ -447,6 +462,7 @@ func (s *Service) Close(ctx context.Context) error {
 	close(s.stop)
 	s.closeGroups()
 	s.running.Wait()
+	s.closeSpool()
 	return err
 }
 

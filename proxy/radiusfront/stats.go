@@ -86,7 +86,9 @@ type Stats struct {
 	// Remembered is how many answers are kept for duplicates.
 	Remembered int64
 	// Sessions is how many sessions accounting says are open.
-	Sessions  int
+	Sessions int
+	// Spool is nil without a spool.
+	Spool     *SpoolStats
 	Clients   []ClientStats
 	Upstreams []UpstreamStats
 }
@@ -189,6 +191,7 @@ func (s *Service) Stats() Stats {
 	}
 	st.Remembered = s.remembered.Load()
 	st.Sessions = s.sessions.count()
+	st.Spool = s.spoolStats()
 	for _, u := range ups {
 		st.Upstreams = append(st.Upstreams, *u)
 	}

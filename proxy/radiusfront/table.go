@@ -46,6 +46,8 @@ type flight struct {
 	state    [proxyStateLen]byte
 	userName []byte // replaces User-Name, from the worker's buffers
 	pinned   bool   // goes to the issuer of its State or nowhere (R32)
+	session  uint64 // of accounting, where there is a spool
+	keeping  *keeping
 }
 
 // attempt is one backend that the request was sent to. A left one still

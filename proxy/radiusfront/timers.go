@@ -53,6 +53,7 @@ func (w *worker) tick() {
 		w.generation = g
 		w.leaveFallen()
 	}
+	w.readLetters()
 	w.wheel.expire(w.now, w.dueFn)
 	w.silences()
 	if w.now-w.lastSweep >= sweepInterval {
@@ -65,7 +66,11 @@ func (w *worker) tick() {
 // of the current attempt's patience, its next repetition, or the request's end.
 func (w *worker) schedule(f *flight) {
 	a := &f.attempts[f.n-1]
-	w.wheel.move(f.entry, min(a.last+f.target.limits[f.entry.kind].attemptTimeout, f.deadline))
+	due := min(a.last+f.target.limits[f.entry.kind].attemptTimeout, f.deadline)
+	if f.entry.kind == KindAcct && w.view.spool && w.now < f.received+acctPatience {
+		due = min(due, f.received+acctPatience)
+	}
+	w.wheel.move(f.entry, due)
 }
 
 // due is called for an entry whose time has come.
@@ -79,6 +84,10 @@ func (w *worker) due(e *entry) {
 		w.dueCoA(e)
 		return
 	}
+	if f.keeping != nil {
+		w.drop(e, ReasonSpoolFailed) // the disk hangs; the NAS will ask again
+		return
+	}
 	a := &f.attempts[f.n-1]
 	patience := f.target.limits[e.kind].attemptTimeout
 	if !a.silent && w.now-a.sent >= patience {
@@ -87,6 +96,8 @@ func (w *worker) due(e *entry) {
 		w.reports = append(w.reports, report{backend: a.up.backend.Health()})
 	}
 	switch {
+	case e.kind == KindAcct && w.saved(f, a.silent):
+		return
 	case w.now >= f.deadline:
 		w.fail(e, ReasonTimeout)
 		return

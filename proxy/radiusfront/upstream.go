@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sereno/proxy/pool"
+	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
 )
@@ -70,6 +71,7 @@ type left struct {
 	code    radwire.Code
 	sent    int64
 	waiting bool // no reply came, and attempt_timeout has not passed
+	spooled spool.Ref
 }
 
 // slot is what an identifier stands for.

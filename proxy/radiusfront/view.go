@@ -19,6 +19,8 @@ type view struct {
 	realms    realmTable
 	window    int64                    // duplicate_window in ns
 	addState  bool                     // proxy_state
+	spool     bool                     // accounting that no backend answers is stored
+	spoolAcks bool                     // `ack: after-spool`
 	mayFlight int64                    // MaxInFlight
 	coaPeers  map[netip.Addr][]coaPeer // empty without `coa`
 	coaSource netip.Addr               // zero: the route's own
@@ -52,6 +54,7 @@ func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 	v := &view{
 		byPool: map[string]*target{}, window: int64(o.Config.DuplicateWindow), addState: o.Config.ProxyState,
 		mayFlight: int64(o.MaxInFlight),
+		spool:     o.Config.Accounting.Spool, spoolAcks: o.Config.Accounting.Spool && o.Config.Accounting.Ack == "after-spool",
 	}
 	var err error
 	if v.clients, err = newClientTable(o.Config.Clients, states); err != nil {

@@ -66,6 +66,10 @@ type worker struct {
 	portErrors   logLimit
 	lastSweep    int64
 
+	letters      letters // of the spool; has its own lock
+	lettersSpare []*keeping
+	parcel       []byte // scratch
+
 	reports []report    // for health, told after mu is released
 	replied []*upstream // likewise
 }
@@ -230,6 +234,9 @@ func (w *worker) land(f *flight, answered int) {
 		}
 		a.up.done()
 	}
+	if f.keeping != nil {
+		f.keeping.entry, f.keeping.answered = nil, answered >= 0
+	}
 	f.client.inFlight.Add(-1)
 	w.service.inFlight.Add(-1)
 	w.book.inFlight[f.entry.kind]--
@@ -241,8 +248,19 @@ func (w *worker) land(f *flight, answered int) {
 	w.freeFlight = f
 }
 
-// fail ends a request without an answer: the NAS hears nothing (R30).
+// fail ends a request that no backend answers: the NAS hears nothing (R30),
+// unless the spool takes its record.
 func (w *worker) fail(e *entry, reason Reason) {
+	if e.kind == KindAcct {
+		if reason = w.rescue(e.flight, reason); reason == NumReasons {
+			return
+		}
+	}
+	w.drop(e, reason)
+}
+
+// drop ends a request without an answer.
+func (w *worker) drop(e *entry, reason Reason) {
 	w.book.drops[e.kind][reason]++
 	w.land(e.flight, -1)
 	w.forget(e)

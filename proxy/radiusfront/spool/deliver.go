@@ -286,3 +286,6 @@ func (s *Spool) Drop(id uint64) error {
 	s.index.settle(v, 0)
 	return nil
 }
+
+// Ref names the record for Cancel.
+func (d *Delivery) Ref() Ref { return Ref{e: d.e, id: d.ID} }

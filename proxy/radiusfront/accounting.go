@@ -1,0 +1,316 @@
+package radiusfront
+
+import (
+	"errors"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sereno/health"
+	"sereno/proxy/pool"
+	"sereno/proxy/radiusfront/spool"
+	"sereno/proxy/radwire"
+)
+
+// acctPatience is how long a record waits for a backend before it is spooled,
+// or for the spool's disk: less than any NAS waits before it retransmits.
+const acctPatience = int64(2500 * time.Millisecond)
+
+// keeping is a record on its way to the disk. The worker goes on meanwhile; the
+// spool's goroutine puts it into the worker's letter box.
+type keeping struct {
+	entry    *entry // nil: its request ended before; guarded by worker.mu
+	answered bool   // by a backend; guarded by worker.mu
+	ref      spool.Ref
+	err      error
+}
+
+// letters are what the spool has to tell a worker.
+type letters struct {
+	mu   sync.Mutex
+	list []*keeping
+}
+
+// spoolFirst decides over an accounting request before any backend is asked: it
+// goes to the spool when `ack: after-spool` says so, when its session has records
+// there (R41), or when no backend can be expected to answer. It returns true when
+// the request needs nothing more.
+func (w *worker) spoolFirst(f *flight) bool {
+	sp := w.service.spool.Load()
+	if sp == nil {
+		return false
+	}
+	joins := sp.Has(f.session)
+	if !joins && (!w.view.spool || !w.view.spoolAcks && reachable(f.pool)) {
+		return false
+	}
+	reason := w.rescue(f, ReasonNoBackend)
+	if reason != NumReasons && joins {
+		w.drop(f.entry, reason) // it must not overtake
+		return true
+	}
+	return reason == NumReasons
+}
+
+// reachable tells whether a backend of a pool may answer.
+func reachable(p *pool.Pool) bool {
+	for _, b := range p.Backends() {
+		switch b.Health().State() {
+		case health.Up, health.Suspect, health.Starting:
+			return true
+		}
+	}
+	return false
+}
+
+// saved is called for an accounting request whose current backend is silent or
+// whose patience is over: it moves it on while there is time for another
+// backend, else it spools it.
+func (w *worker) saved(f *flight, silent bool) bool {
+	late := w.now-f.received >= acctPatience
+	if !w.view.spool || !silent && !late {
+		return false
+	}
+	return !late && w.moveOn(f, anyBackend, charged) || w.rescue(f, ReasonTimeout) == NumReasons
+}
+
+// rescue hands a request that no backend answers to the spool. It returns
+// NumReasons when that will answer it, else why it gets no answer.
+func (w *worker) rescue(f *flight, reason Reason) Reason {
+	switch reason {
+	case ReasonNoBackend, ReasonNoIdentifier, ReasonTimeout:
+	default:
+		return reason
+	}
+	sp := w.service.spool.Load()
+	if sp == nil || f.keeping != nil || !w.view.spool && !sp.Has(f.session) {
+		return reason
+	}
+	p, err := radwire.Walk(f.request, &w.rix)
+	if err != nil {
+		return reason // it passed this walk before
+	}
+	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, packet: p})
+	k := &keeping{entry: f.entry}
+	err = sp.Submit(spool.Record{Session: f.session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel}, func(ref spool.Ref, err error) {
+		k.ref, k.err = ref, err
+		w.post(k)
+	})
+	switch {
+	case err == nil:
+		f.keeping = k
+		w.wheel.move(f.entry, w.now+acctPatience)
+		return NumReasons
+	case errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrClass):
+		return ReasonSpoolFull
+	}
+	return ReasonSpoolFailed
+}
+
+// post puts a letter into the box; it is called on the spool's goroutine.
+func (w *worker) post(k *keeping) {
+	w.letters.mu.Lock()
+	w.letters.list = append(w.letters.list, k)
+	w.letters.mu.Unlock()
+	w.active.Store(true)
+	w.group.Wake()
+}
+
+// readLetters answers what is on disk now.
+func (w *worker) readLetters() {
+	w.letters.mu.Lock()
+	list := w.letters.list
+	w.letters.list = w.lettersSpare[:0]
+	w.letters.mu.Unlock()
+	for i, k := range list {
+		list[i] = nil
+		switch {
+		case k.entry != nil && k.err != nil:
+			k.entry.flight.keeping = nil
+			w.drop(k.entry, ReasonSpoolFailed) // what is not stored is not acknowledged (R40)
+		case k.entry != nil:
+			w.acknowledge(k)
+		case k.answered && k.err == nil:
+			w.service.spool.Load().Cancel(k.ref) // a backend was quicker than the disk
+		}
+	}
+	w.lettersSpare = list[:0]
+}
+
+// acknowledge answers a record that is on disk, synced (R40).
+func (w *worker) acknowledge(k *keeping) {
+	e := k.entry
+	f := e.flight
+	p, err := radwire.Walk(f.request, &w.ix)
+	conn, dest := e.conn, e.dest
+	buf := conn.Next()
+	n := 0
+	if err == nil {
+		n, err = radwire.Reply(buf, radwire.AccountingResponse, nil, p, &w.ix, f.secret)
+	}
+	if err != nil {
+		w.drop(e, ReasonTooLong)
+		return
+	}
+	w.book.answers[e.kind][AnswerAccounting][SourceSpool]++
+	attempts, made := f.attempts, f.n
+	w.land(f, -1)
+	for i := range made {
+		// A valid answer that still comes takes the record back (R42).
+		attempts[i].port.late[attempts[i].id].spooled = k.ref
+	}
+	w.remember(e, buf[:n], AnswerAccounting)
+	conn.Commit(n, dest)
+}
+
+// openSpool opens the service's spool when it is wanted and not open. A service
+// without its spool still serves; mu is held.
+func (s *Service) openSpool() {
+	c := &s.options.Config.Accounting
+	if s.options.StateDir == "" || s.spool.Load() != nil || len(s.options.Config.Acct) == 0 || !c.Spool {
+		return
+	}
+	dir := filepath.Join(s.options.StateDir, "spool", url.PathEscape(s.options.Config.Name))
+	sp, err := spool.Open(spool.Options{
+		Dir: dir, Node: s.options.Node, MaxBytes: int64(c.SpoolMax), Coalesce: c.CoalesceInterim, Now: s.now,
+		OnState: func(err error) {
+			if err != nil {
+				s.logger.Error("accounting cannot be stored: records that no backend answers are not acknowledged", zap.Error(err))
+			} else {
+				s.logger.Info("accounting can be stored again")
+			}
+		},
+	})
+	s.spoolError = err
+	if err != nil {
+		s.logger.Error("serving without the spool: accounting that no backend answers is not acknowledged; a reload tries again", zap.Error(err))
+		return
+	}
+	st := sp.Stats()
+	if st.Records+st.Aside > 0 || st.Damaged > 0 {
+		s.logger.Info("spooled accounting", zap.Int64("records", st.Records), zap.Int64("set_aside", st.Aside), zap.Uint64("damaged", st.Damaged))
+	}
+	s.spool.Store(sp)
+}
+
+// startDelivery starts the deliverer of an open spool once. mu is held.
+func (s *Service) startDelivery() error {
+	sp := s.spool.Load()
+	if sp == nil || s.deliverer != nil {
+		return nil
+	}
+	v, err := newView(&s.options, s.clients)
+	if err != nil {
+		return err
+	}
+	s.deliverer = newDeliverer(s, sp, v)
+	s.running.Go(s.deliverer.run)
+	return nil
+}
+
+// updateSpool makes the spool and its deliverer what a reload wants. mu is held.
+func (s *Service) updateSpool() error {
+	c := &s.options.Config.Accounting
+	if sp := s.spool.Load(); sp != nil {
+		sp.Update(int64(c.SpoolMax), c.CoalesceInterim)
+	}
+	if s.state != serving {
+		return nil
+	}
+	s.openSpool()
+	if s.deliverer == nil {
+		return s.startDelivery()
+	}
+	v, err := newView(&s.options, s.clients)
+	if err != nil {
+		return err
+	}
+	s.deliverer.adopt(v)
+	return nil
+}
+
+// closeSpool ends the delivery and closes the spool; what is under way is
+// delivered again after the next start. The deliverer has ended.
+func (s *Service) closeSpool() {
+	if sp := s.spool.Load(); sp != nil {
+		if err := sp.Close(); err != nil {
+			s.logger.Error("closing the spool", zap.Error(err))
+		}
+	}
+}
+
+// SpoolAccepts tells whether accounting is stored while no backend answers:
+// false without a spool, when it is full and when its disk fails. It is cheap.
+func (s *Service) SpoolAccepts() bool {
+	sp := s.spool.Load()
+	return sp != nil && s.spoolOn.Load() && sp.Accepts()
+}
+
+// Spool is the service's spool, nil when there is none: for looking at its
+// records, and for putting them back or dropping them.
+func (s *Service) Spool() *spool.Spool { return s.spool.Load() }
+
+// SpooledRecord is one record of the spool, read.
+type SpooledRecord struct {
+	NAS    string
+	Pool   string
+	Packet []byte // as the NAS sent it
+}
+
+// ReadSpooled reads the data of a record that Spool gave.
+func ReadSpooled(data []byte) (SpooledRecord, error) {
+	p, err := parseParcel(data)
+	if err != nil {
+		return SpooledRecord{}, err
+	}
+	return SpooledRecord{NAS: p.nas.String(), Pool: p.pool, Packet: p.packet}, nil
+}
+
+// SpoolStats are the figures of a service's spool (R45).
+type SpoolStats struct {
+	Records       int64 // to be delivered
+	Bytes         int64
+	OldestSeconds float64 // 0: empty
+	Aside         int64   // set aside: no backend acknowledged them
+	Accepts       bool
+	Error         string // of the disk, "" while it works
+	Stored        uint64
+	Delivered     uint64
+	Resent        uint64 // copies sent because no answer came
+	SetAside      uint64
+	Damaged       uint64
+	Coalesced     uint64
+	Cancelled     uint64 // taken back, since a backend answered after all
+	Refused       uint64 // by a spool that was full
+	Failed        uint64 // by its disk
+}
+
+// spoolStats is nil without a spool. mu is held.
+func (s *Service) spoolStats() *SpoolStats {
+	if s.spoolError != nil {
+		return &SpoolStats{Error: s.spoolError.Error()}
+	}
+	sp := s.spool.Load()
+	if sp == nil {
+		return nil
+	}
+	st := sp.Stats()
+	out := &SpoolStats{
+		Records: st.Records, Bytes: st.Bytes, OldestSeconds: st.Oldest.Seconds(), Aside: st.Aside, Accepts: st.Accepts && s.spoolOn.Load(),
+		Stored: st.Stored, Delivered: st.Delivered, SetAside: st.SetAside, Damaged: st.Damaged, Coalesced: st.Coalesced,
+		Cancelled: st.Cancelled, Failed: st.Failed,
+	}
+	for _, n := range st.Refused {
+		out.Refused += n
+	}
+	if st.Error != nil {
+		out.Error = st.Error.Error()
+	}
+	if s.deliverer != nil {
+		out.Resent = s.deliverer.resent.Load()
+	}
+	return out
+}
