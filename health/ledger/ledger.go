@@ -123,6 +123,13 @@ func (l *Ledger) Beat(at Moment, all []Observation) error {
 	return l.save()
 }
 
+// SetKeep changes how long what happened is remembered, from the next hour on.
+func (l *Ledger) SetKeep(keep time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep = keep
+}
+
 // Close notes that the node ran until at, and closes the file.
 func (l *Ledger) Close(at Moment) error {
 	l.mu.Lock()

@@ -72,7 +72,7 @@ var latencyBounds = [...]time.Duration{
 	50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	time.Second, 2 * time.Second, 2500 * time.Millisecond, 5 * time.Second, // 2 s is availability.good_within.dns
 }
 
 // LatencyBounds returns the upper bounds of the buckets of Histogram.Counts in

@@ -44,6 +44,7 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/api/v1/openapi.yaml":    {serve: describe},
 		"/api/v1/status":          {answer: s.status},
 		"/api/v1/events":          {serve: s.events},
+		"/api/v1/availability":    {serve: s.availability},
 		"/api/v1/drain":           {change: true, answer: s.drain, takes: []string{"target", "for", "force"}},
 		"/api/v1/undrain":         {change: true, answer: s.undrain, takes: []string{"target"}},
 		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},

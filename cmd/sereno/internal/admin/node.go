@@ -47,6 +47,10 @@ type Node interface {
 	ExplainRADIUS(q RADIUSQuestion) ([]Explanation, error)
 	// ExplainAnycast says why an entry's prefixes are or are not announced. ErrNotFound.
 	ExplainAnycast(name string) (Explanation, error)
+	// Availability reads the books on a service and the backends of its pools, or on
+	// everything if service is empty, for windows of these lengths until now.
+	// ErrNotFound: there is no such service.
+	Availability(service string, lengths []time.Duration) (Availability, error)
 }
 
 // Changes is the answer of a reload that was applied.

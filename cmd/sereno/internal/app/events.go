@@ -16,6 +16,7 @@ import (
 
 // backendChanged hears every change of a backend: one line, one event.
 func (n *Node) backendChanged(e health.Event) {
+	n.books.changed(backendObject(e.Key), backendStates[e.To], string(e.Reason))
 	level := zapcore.InfoLevel
 	if e.To == health.Down || e.To == health.Suspect {
 		level = zapcore.WarnLevel
@@ -28,6 +29,7 @@ func (n *Node) backendChanged(e health.Event) {
 // serviceChanged hears every change of a service, and brings it to the routes first.
 func (n *Node) serviceChanged(e health.ServiceEvent) {
 	n.tellRoutes()
+	n.books.changed(serviceObject(e.Service), serviceStates[e.To], string(e.Reason))
 	level := zapcore.InfoLevel
 	switch e.To {
 	case health.ServiceDown:

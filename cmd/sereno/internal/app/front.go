@@ -24,6 +24,8 @@ type front interface {
 	judged() health.Service
 	// status fills in the front's part of the status API.
 	status() admin.Service
+	// answeredWell counts the requests for the books of availability.
+	answeredWell(within config.GoodWithinConfig) requests
 	// measure adds the front's figures, taken at one moment.
 	measure(*admin.Snapshot)
 }

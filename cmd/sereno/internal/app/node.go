@@ -13,6 +13,7 @@ import (
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
 	"sereno/health"
+	"sereno/health/ledger"
 	"sereno/proxy/dnswire"
 	"sereno/proxy/radwire"
 )
@@ -35,6 +36,7 @@ type Node struct {
 
 	state     *stateDir
 	drains    *drainBook
+	books     *bookkeeper
 	addresses *bgp.Addresses
 	monitor   *health.Monitor
 	services  *health.Services
@@ -103,6 +105,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	if n.drains, err = loadDrains(n.state.file("drains.json"), n.now()); err != nil {
 		return nil, err
 	}
+	n.books = newBookkeeper(n.state.file("ledger.db"), c.Availability.Keep, n.now, log)
 	if err := n.makeDoor(c); err != nil {
 		return nil, err
 	}
@@ -134,6 +137,8 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 		return nil, err
 	}
 	n.startRoutes()
+	counted := &sampler{within: c.Availability.GoodWithin}
+	n.books.beat(func() []ledger.Observation { return n.observe(counted) })
 	n.ticking.Add(1)
 	go n.tick()
 	return n, nil

@@ -31,6 +31,9 @@ func (n *Node) closeAll(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(ctx, n.kill)()
 	defer n.kill()
+	if n.books != nil {
+		n.books.close() // the node ends: from here on nobody knows
+	}
 	if n.services != nil {
 		n.services.Close() // a service that is being closed is not a sick one
 	}
