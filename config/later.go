@@ -6,10 +6,6 @@ package config
 // any of those) is an error. A row is deleted when its feature works; nothing
 // else refers to it.
 var notYet = []missing{
-	{key: "radius[].accounting.spool", feature: "radius spool"},
-	{key: "radius[].accounting.spool_max", feature: "radius spool"},
-	{key: "radius[].accounting.ack", feature: "radius spool"},
-	{key: "radius[].accounting.coalesce_interim", feature: "radius spool"},
 	{key: "radius[].survival", feature: "radius survival"},
 	{key: "availability", feature: "availability"},
 }

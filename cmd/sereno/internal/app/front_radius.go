@@ -83,6 +83,9 @@ func (s *radiusService) judged() health.Service {
 	out := health.Service{
 		Name: c.Name, Kind: "radius", Auth: len(c.Auth) > 0, Acct: len(c.Acct) > 0, Pool: c.Pool, Activity: s.Packets,
 	}
+	if c.Accounting.Spool {
+		out.SpoolAccepts = s.SpoolAccepts
+	}
 	for _, r := range c.Routes {
 		out.Routes = append(out.Routes, r.Pool)
 	}
@@ -100,6 +103,9 @@ func (s *radiusService) status() admin.Service {
 		out.Answers += st.Sum(k)
 		out.Drops += st.Dropped(k)
 		out.InFlight += st.InFlight[k]
+	}
+	if sp := st.Spool; sp != nil {
+		out.Spool = &admin.Spool{Records: sp.Records, Bytes: sp.Bytes, Oldest: admin.Seconds(sp.OldestSeconds)}
 	}
 	for _, cl := range st.Clients {
 		if cl.Unsigned > 0 {
@@ -122,6 +128,9 @@ func (s *radiusService) measure(snap *admin.Snapshot) {
 	for r := range radiusfront.NumReplyReasons {
 		m.Upstream["reply-"+r.String()] = st.Replies[r]
 	}
+	if sp := st.Spool; sp != nil {
+		m.Spool = &admin.SpoolMetrics{Records: sp.Records, Bytes: sp.Bytes, OldestSeconds: sp.OldestSeconds}
+	}
 	for _, cl := range st.Clients {
 		m.Unsigned[cl.Name] = cl.Unsigned
 	}
@@ -130,6 +139,9 @@ func (s *radiusService) measure(snap *admin.Snapshot) {
 			for _, src := range []radiusfront.Source{radiusfront.SourceBackend, radiusfront.SourceDuplicate} {
 				m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: code.String(), Source: src.String()}] = 0
 			}
+		}
+		if st.Spool != nil && l.Kind == radiusfront.KindAcct {
+			m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: radiusfront.AnswerAccounting.String(), Source: radiusfront.SourceSpool.String()}] = 0
 		}
 		for r := range radiusfront.NumReasons {
 			m.Drops[admin.RADIUSDrop{Kind: l.Kind.String(), Reason: r.String()}] = 0
