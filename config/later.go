@@ -7,5 +7,4 @@ package config
 // else refers to it.
 var notYet = []missing{
 	{key: "radius[].survival", feature: "radius survival"},
-	{key: "availability", feature: "availability"},
 }
