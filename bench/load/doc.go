@@ -12,6 +12,7 @@
 //
 //	Sent = Answered + Wrong + Lost + Waiting
 //
-// The generators send to addresses of this host only. They are for measuring
-// one's own machine, not for asking others.
+// The generators send to addresses of this host only, and to those that a
+// laboratory of network namespaces names, which nobody else can have. They are
+// for measuring one's own machine, not for asking others.
 package load

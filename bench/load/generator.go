@@ -22,6 +22,9 @@ type Common struct {
 	Sockets int           // source ports for each target, rounded up to a power of two; 32 (RADIUS: as the rate needs)
 	Source  netip.Addr    // address to send from; default: the system's choice
 	Plain   bool          // udp's single-packet path
+	// Laboratory are targets besides this host's own addresses: those of bench/lab, which asks them inside its own
+	// network namespaces. Only addresses for documentation (RFC 5737, RFC 3849) are taken.
+	Laboratory []netip.Addr
 }
 
 // maxTries bounds Common.Tries.
@@ -120,7 +123,7 @@ func (g *generator) dial(targets [][]netip.AddrPort) error {
 			if !addr.IsValid() && k > 0 {
 				continue
 			}
-			if err := checkLocal(addr); err != nil {
+			if err := checkLocal(addr, g.common.Laboratory); err != nil {
 				return err
 			}
 			for i := range g.common.Sockets {

@@ -4,16 +4,37 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 )
 
-// checkLocal refuses an address that is not of this host: the generators must never be turned on others.
-func checkLocal(addr netip.AddrPort) error {
+// documentation are the networks that are never routed (RFC 5737, RFC 3849).
+var documentation = []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+}
+
+// checkLaboratory refuses a laboratory's address that anybody else could have.
+func checkLaboratory(addr netip.Addr) error {
+	for _, p := range documentation {
+		if p.Contains(addr) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s cannot be a laboratory's address: it is not one of those kept for documentation, which are routed nowhere", addr)
+}
+
+// checkLocal refuses an address that is neither of this host nor of the laboratory: the generators must never be
+// turned on others.
+func checkLocal(addr netip.AddrPort, laboratory []netip.Addr) error {
 	if !addr.IsValid() || addr.Port() == 0 {
 		return fmt.Errorf("target %s: an address and a port are needed", addr)
 	}
 	ip := addr.Addr().Unmap()
 	if ip.IsLoopback() {
 		return nil
+	}
+	if slices.Contains(laboratory, ip) {
+		return checkLaboratory(ip)
 	}
 	own, err := net.InterfaceAddrs()
 	if err != nil {

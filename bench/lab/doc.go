@@ -1,0 +1,23 @@
+// Package lab is a small provider on one machine: subscribers, a core of two
+// routers (BIRD 2 and FRR), two sites, each with a node and its own resolvers
+// (Unbound) and RADIUS servers (FreeRADIUS). All programs are the real ones,
+// the node is the real binary, and the network between them is made of network
+// namespaces and veth pairs.
+//
+//	     subscribers  (load, BIRD)
+//	      │        │
+//	   core-1 ── core-2        BIRD, FRR: AS 64500, iBGP
+//	    │   ╲    ╱   │
+//	    │     ╳      │         eBGP, every node with both
+//	  node-1      node-2       sereno: AS 64512
+//	    │            │
+//	servers-1    servers-2     2 Unbound, 2 FreeRADIUS each
+//
+// A scenario breaks something while load from the subscribers goes on, and
+// says how long each step took, as seen at the routers, and what was lost.
+//
+// A run is alone: its process is the first of PID, mount and network
+// namespaces of its own, and every other namespace and process is made inside
+// these. Nothing has a way out, nothing is left on the host, and all of it
+// ends with that process, however it ends. Root is needed.
+package lab

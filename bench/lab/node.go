@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// timing is what the durations of a run follow from.
+type timing struct {
+	announceAfter             time.Duration
+	dnsInterval, dnsTimeout   time.Duration
+	radiusInterval, radiusTmo time.Duration
+	drain                     time.Duration
+}
+
+// fall and lease are the product's defaults, in both forms.
+const (
+	fall  = 2
+	lease = 3 * time.Second
+)
+
+// The whole form has the product's defaults. In the short one routes come back sooner and probes are more frequent.
+var (
+	wholeTiming = timing{10 * time.Second, time.Second, 500 * time.Millisecond, 2 * time.Second, 1500 * time.Millisecond, 5 * time.Second}
+	shortTiming = timing{time.Second, 500 * time.Millisecond, 250 * time.Millisecond, time.Second, 700 * time.Millisecond, 2 * time.Second}
+)
+
+// found bounds the time from the death of the last backend to the withdrawal (A11), without the router's share.
+func (t timing) foundDNS() time.Duration    { return fall*t.dnsInterval*11/10 + t.dnsTimeout }
+func (t timing) foundRADIUS() time.Duration { return fall*t.radiusInterval*11/10 + t.radiusTmo }
+
+// node is one site's sereno.
+type node struct {
+	*process
+	site   int
+	socket string
+	file   string
+	http   http.Client
+}
+
+const nodeConfig = `node: {name: node-%[1]d, state_dir: %[2]s/state-%[1]d}
+admin: {socket: %[2]s/node-%[1]d.sock, listen: ""}
+pools:
+  - name: resolvers
+    protocol: dns
+    health: {interval: %[3]s, timeout: %[4]s, slow_start: 1s}
+    backends:
+      - {name: unbound-1, address: %[5]s}
+      - {name: unbound-2, address: %[6]s}
+  - name: servers
+    protocol: radius
+    health: {interval: %[7]s, timeout: %[8]s, slow_start: 1s}
+    backends:
+      - {name: freeradius-1, address: %[9]s, secret: %[11]s}
+      - {name: freeradius-2, address: %[10]s, secret: %[11]s}
+dns:
+  - {name: resolver, listen: ["192.0.2.53:53"], pool: resolvers, allow: ["198.51.100.0/24"]}
+radius:
+  - name: pppoe
+    auth: ["192.0.2.18:1812"]
+    acct: ["192.0.2.18:1813"]
+    pool: servers
+    clients: [{name: nas, address: %[12]s, secret: %[13]s}]
+`
+
+const routeConfig = `bgp:
+  asn: %d
+  router_id: 10.255.1.%[2]d
+  site: %[2]d
+  neighbors:
+    - {name: core-1, address: %[3]s, asn: %[4]d, source: %[5]s, connect_retry: 1s}
+    - {name: core-2, address: %[6]s, asn: %[4]d, source: %[7]s, connect_retry: 1s}
+%[8]sanycast:
+  - {name: dns-vip, prefixes: ["192.0.2.53/32"], requires: [resolver], %[9]s}
+  - {name: radius-vip, prefixes: ["192.0.2.18/32"], requires: [pppoe], %[9]s}
+`
+
+// newNode writes a node's configuration. Site 1 is the better one for the routers, by its MED.
+func newNode(site int, binary string, t timing, whenDown, neighbors string) (*node, error) {
+	n := &node{site: site, socket: fmt.Sprintf("%s/node-%d.sock", dir, site)}
+	n.http.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", n.socket)
+	}}
+	n.http.Timeout = 3 * time.Second
+	med := (site - 1) * 50
+	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v",
+		whenDown, t.announceAfter, t.drain, med, 1000+med, whenDown != "hand-over")
+	text := fmt.Sprintf(nodeConfig, site, dir, t.dnsInterval, t.dnsTimeout, server(site, 11), server(site, 12),
+		t.radiusInterval, t.radiusTmo, server(site, 21), server(site, 22), serverSecret, subscriberAddress, nasSecret) +
+		fmt.Sprintf(routeConfig, nodeASN, site, coreAt(site, 1), coreASN, nodeAt(site, 1), coreAt(site, 2), nodeAt(site, 2), neighbors, entry)
+	n.file = filepath.Join(dir, fmt.Sprintf("node-%d.yaml", site))
+	n.process = &process{name: nodeSpace(site), namespace: nodeSpace(site), path: binary, args: []string{"run", "-c", n.file}}
+	return n, os.WriteFile(n.file, []byte(text), 0o600)
+}
+
+// tell runs one of the node's own commands.
+func (n *node) tell(args ...string) error {
+	out, err := exec.Command(n.path, append(args, "--socket", n.socket)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("sereno %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// status is what the laboratory reads of GET /api/v1/status.
+type status struct {
+	State string `json:"state"`
+	Pools []struct {
+		Name     string `json:"name"`
+		Backends []struct {
+			Name  string `json:"name"`
+			Role  string `json:"role"`
+			State string `json:"state"`
+		} `json:"backends"`
+	} `json:"pools"`
+	Anycast []struct {
+		Name     string `json:"name"`
+		State    string `json:"state"`
+		Reason   string `json:"reason"`
+		WaitsFor string `json:"waits_for"`
+	} `json:"anycast"`
+	BGP struct {
+		Neighbors []struct {
+			Name      string `json:"name"`
+			State     string `json:"state"`
+			LastError string `json:"last_error"`
+		} `json:"neighbors"`
+	} `json:"bgp"`
+	Alarms []struct {
+		Name string `json:"name"`
+		Text string `json:"text"`
+	} `json:"alarms"`
+}
+
+func (n *node) status() (status, error) {
+	var s status
+	reply, err := n.http.Get("http://node/api/v1/status")
+	if err != nil {
+		return s, err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("status of %s: %s", n.name, reply.Status)
+	}
+	return s, json.NewDecoder(reply.Body).Decode(&s)
+}
+
+// backend gives a backend's state in a role, "" when there is no such backend.
+func (s status) backend(name, role string) string {
+	for _, p := range s.Pools {
+		for _, b := range p.Backends {
+			if b.Name == name && b.Role == role {
+				return b.State
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,216 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Scenario is one story: what breaks, and what must hold.
+type Scenario struct {
+	Name string
+	Says string // in one line
+	setup
+	play func(*play) error
+}
+
+// row is one line of a scenario's table.
+type row struct {
+	what, at  string
+	took      time.Duration
+	bound     time.Duration
+	text      string // instead of durations
+	violation bool
+}
+
+// play is a scenario that is being played.
+type play struct {
+	*laboratory
+	begin time.Time
+	rows  []row
+	notes []string // the routers' histories, where a bound was broken
+
+	mayLose struct{ dns, radius uint64 }
+	why     string // why something may be lost
+}
+
+// Play builds the laboratory, plays a scenario under load, writes its table, and says whether every bound held. It is
+// for a process that Enter has started.
+func Play(ctx context.Context, s Scenario, o Options) (held bool, err error) {
+	l, err := build(ctx, o, s.setup)
+	defer l.stop()
+	p := &play{laboratory: l, begin: time.Now()}
+	if err == nil {
+		err = l.pause(time.Second) // of load before anything breaks
+	}
+	if err == nil {
+		p.begin = time.Now()
+		err = s.play(p)
+	}
+	if err != nil {
+		p.explain(o.Out)
+		return false, err
+	}
+	if err := p.settle(); err != nil {
+		return false, err
+	}
+	held = p.table(o.Out, s)
+	if !held {
+		p.explain(o.Out)
+	}
+	return held, nil
+}
+
+// step waits until a prefix is as wanted at both routers, and holds the time since then to the bound; FRR's work queue
+// is allowed 60 ms more (A11).
+func (p *play) step(what, prefix string, since time.Time, want func(view) bool, bound time.Duration) error {
+	for _, w := range p.watchers {
+		limit := bound
+		if w.router == router(p.frr) {
+			limit += 60 * time.Millisecond
+		}
+		if err := p.stepAt(w, what, prefix, since, want, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepAt is step for one router.
+func (p *play) stepAt(w *watcher, what, prefix string, since time.Time, want func(view) bool, bound time.Duration) error {
+	at, err := p.until(w, prefix, since, want, bound+20*time.Second)
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", what, err, w.tell(prefix, p.begin))
+	}
+	r := row{what: what, at: w.label(), took: at.Sub(since), bound: bound}
+	if r.violation = r.took > bound; r.violation {
+		p.notes = append(p.notes, w.tell(prefix, p.begin))
+	}
+	p.rows = append(p.rows, r)
+	return nil
+}
+
+// never holds both routers to not having had such a view of a prefix since then.
+func (p *play) never(what, prefix string, since time.Time, bad func(view) bool) {
+	for _, w := range p.watchers {
+		r := row{what: what, at: w.label(), text: "never"}
+		if at, ok := w.first(prefix, since, bad); ok {
+			r.text, r.violation = fmt.Sprintf("after %s", at.Sub(since).Round(time.Millisecond)), true
+			p.notes = append(p.notes, w.tell(prefix, p.begin))
+		}
+		p.rows = append(p.rows, r)
+	}
+}
+
+// stood is never, for both prefixes of a site's announced paths.
+func (p *play) stood(site int, since time.Time) {
+	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
+		p.never(fmt.Sprintf("%s route of node %d gone", name, site), prefix, since, not(site, announced))
+	}
+}
+
+// noted waits until something can be seen at a node, and holds the time since then to the bound.
+func (p *play) noted(what string, since time.Time, bound time.Duration, ok func() bool) error {
+	if err := p.eventually(what, bound+20*time.Second, ok); err != nil {
+		return err
+	}
+	r := row{what: what, at: "node", took: time.Since(since), bound: bound}
+	r.violation = r.took > bound
+	p.rows = append(p.rows, r)
+	return nil
+}
+
+// backendIs says whether a site's backend is in a state.
+func (p *play) backendIs(site int, name, role string, states ...string) func() bool {
+	return func() bool {
+		s, err := p.nodes[site].status()
+		if err != nil {
+			return false
+		}
+		for _, state := range states {
+			if s.backend(name, role) == state {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// lossFor allows the loss of what is sent in a time, and of what was on its way: 50 ms of it.
+func (p *play) lossFor(d time.Duration, why string) {
+	seconds := (d + 50*time.Millisecond).Seconds()
+	p.mayLose.dns += uint64(dnsRate*seconds) + 1
+	p.mayLose.radius += uint64(radiusRate*seconds) + 1
+	p.why = why
+}
+
+// moved is how long the router that the subscribers use still had a way to a site.
+func (p *play) moved(prefix string, since time.Time, site int) (time.Duration, error) {
+	at, err := p.until(p.watchers[0], prefix, since, elsewhere(site), 20*time.Second)
+	return at.Sub(since), err
+}
+
+// settle ends the load, and holds it to what may be lost.
+func (p *play) settle() error {
+	err := p.pause(500 * time.Millisecond)
+	p.stop()
+	for i, t := range []traffic{p.dns, p.login} {
+		o := <-t.result
+		err = errors.Join(err, o.err)
+		b, may := &o.books, []uint64{p.mayLose.dns, p.mayLose.radius}[i]
+		lost := b.Lost + b.Wrong + b.Waiting
+		r := row{what: t.name + " load", at: "all", violation: lost > may || b.Answered == 0}
+		r.text = fmt.Sprintf("%d sent, %d lost, %d wrong (of both at most %d); p50 %s, p99 %s, max %s", b.Sent, b.Lost, b.Wrong, may,
+			short(b.Latency.Quantile(0.5)), short(b.Latency.Quantile(0.99)), short(b.Latency.Max()))
+		p.rows = append(p.rows, r)
+		if r.violation {
+			p.notes = append(p.notes, "  "+strings.Join(b.Faulty, "\n  ")+"\n")
+		}
+	}
+	return err
+}
+
+// table writes the rows, and says whether every bound held.
+func (p *play) table(out io.Writer, s Scenario) bool {
+	held := true
+	fmt.Fprintf(out, "%s: %s\n", s.Name, s.Says)
+	for _, r := range p.rows {
+		mark := ""
+		if r.violation {
+			held, mark = false, "  BROKEN"
+		}
+		if r.text != "" {
+			fmt.Fprintf(out, "  %-44s %-5s %s%s\n", r.what, r.at, r.text, mark)
+			continue
+		}
+		fmt.Fprintf(out, "  %-44s %-5s %9s  (at most %s)%s\n", r.what, r.at, short(r.took), r.bound, mark)
+	}
+	if p.why != "" {
+		fmt.Fprintf(out, "  what may be lost: %s\n", p.why)
+	}
+	return held
+}
+
+// explain writes what the routers saw, and the nodes' last lines.
+func (p *play) explain(out io.Writer) {
+	for _, note := range p.notes {
+		fmt.Fprint(out, note)
+	}
+	for _, n := range p.nodes {
+		if n != nil {
+			fmt.Fprintf(out, "last lines of %s:\n%s", n.name, n.tail(25))
+		}
+	}
+}
+
+// short rounds a duration to three digits.
+func short(d time.Duration) string {
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit).String()
+}

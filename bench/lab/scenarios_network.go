@@ -1,0 +1,253 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+func linkCut(p *play) error {
+	since := time.Now()
+	if err := ip("", "-n", core1, "link", "set", nodeSpace(1), "down"); err != nil {
+		return err
+	}
+	first, second := p.watchers[0], p.watchers[1]
+	if err := p.stepAt(first, "DNS turns to another link", dnsPrefix, since, movedFrom(1), time.Second); err != nil {
+		return err
+	}
+	if err := p.stepAt(first, "RADIUS turns to another link", radiusPrefix, since, movedFrom(1), time.Second); err != nil {
+		return err
+	}
+	p.lossFor(0, "what was on the link")
+	if err := p.pause(2 * time.Second); err != nil {
+		return err
+	}
+	up := time.Now()
+	if err := ip("", "-n", core1, "link", "set", nodeSpace(1), "up"); err != nil {
+		return err
+	}
+	// The node may not have seen it: its hold time has to pass first.
+	if err := p.stepAt(first, "DNS route of node 1 back", dnsPrefix, up, is(1, announced), 9*time.Second+reconnect); err != nil {
+		return err
+	}
+	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
+		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
+		if _, ok := second.first(prefix, since, not(1, announced)); ok {
+			r.text, r.violation = "it was", true
+		}
+		p.rows = append(p.rows, r)
+	}
+	return nil
+}
+
+func routerRestarted(p *play) error {
+	since := time.Now()
+	if err := p.bird.kill(); err != nil {
+		return err
+	}
+	if err := p.eventually("the subscribers' router turns to the second router", 5*time.Second, func() bool {
+		v, err := p.access.ask(dnsPrefix)
+		return err == nil && v.best == core2
+	}); err != nil {
+		return err
+	}
+	moved := time.Since(since)
+	p.rows = append(p.rows, row{what: "the subscribers turn to the second router", at: "BIRD", took: moved, bound: time.Second, violation: moved > time.Second})
+	p.lossFor(moved, "what was on its way through the first router")
+	if err := p.pause(time.Second); err != nil {
+		return err
+	}
+	again := time.Now()
+	if err := p.bird.start(); err != nil {
+		return err
+	}
+	first, second := p.watchers[0], p.watchers[1]
+	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
+		for site := 1; site <= sites; site++ {
+			what := fmt.Sprintf("%s route of node %d back", name, site)
+			if err := p.stepAt(first, what, prefix, again, is(site, announced), reconnect); err != nil {
+				return err
+			}
+		}
+		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
+		if _, ok := second.first(prefix, since, not(1, announced)); ok {
+			r.text, r.violation = "it was", true
+		}
+		p.rows = append(p.rows, r)
+	}
+	return p.pause(2 * time.Second)
+}
+
+// killResolvers kills both resolvers of a site.
+func (p *play) killResolvers(site int) error {
+	return errors.Join(p.unbound[site][1].kill(), p.unbound[site][2].kill())
+}
+
+// allSick kills every resolver, and gives when.
+func (p *play) allSick() (time.Time, error) {
+	since := time.Now()
+	return since, errors.Join(p.killResolvers(1), p.killResolvers(2))
+}
+
+func allSickWithdraw(p *play) error {
+	since, err := p.allSick()
+	if err != nil {
+		return err
+	}
+	for site := 1; site <= sites; site++ {
+		if err := p.step(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since, is(site, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if err := p.pause(2 * time.Second); err != nil {
+		return err
+	}
+	again := time.Now()
+	for site := 1; site <= sites; site++ {
+		if err := errors.Join(p.unbound[site][1].start(), p.unbound[site][2].start()); err != nil {
+			return err
+		}
+	}
+	bound := p.back(p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)
+	for site := 1; site <= sites; site++ {
+		if err := p.step(fmt.Sprintf("DNS route of node %d back", site), dnsPrefix, again, is(site, announced), bound); err != nil {
+			return err
+		}
+	}
+	p.never("RADIUS route of node 1 gone", radiusPrefix, since, not(1, announced))
+	p.mayLose.dns = uint64(dnsRate * time.Since(since).Seconds())
+	p.why = "every DNS query while nobody had a route: when_down: withdraw is for prefixes that somebody else announces too"
+	return nil
+}
+
+func allSickDemote(p *play) error {
+	since, err := p.allSick()
+	if err != nil {
+		return err
+	}
+	for site := 1; site <= sites; site++ {
+		if err := p.step(fmt.Sprintf("DNS route of node %d demoted", site), dnsPrefix, since, is(site, demoted), p.timing.foundDNS()+200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if err := p.pause(4 * time.Second); err != nil {
+		return err
+	}
+	for site := 1; site <= sites; site++ {
+		p.never(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since, is(site, absent))
+	}
+	return nil
+}
+
+func allSickHandOver(p *play) error {
+	bound := p.timing.foundDNS() + 200*time.Millisecond
+	since := time.Now()
+	if err := p.killResolvers(1); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		p.step("DNS goes to another site", dnsPrefix, since, movedFrom(1), bound),
+		p.step("DNS route of node 1 gone: handed over", dnsPrefix, since, is(1, absent), bound+2*time.Second)); err != nil {
+		return err
+	}
+	if err := p.pause(lease + time.Second); err != nil {
+		return err
+	}
+	p.never("DNS route of node 2 not announced", dnsPrefix, since, not(2, announced))
+	last := time.Now()
+	if err := p.killResolvers(2); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		p.step("DNS route of node 2 demoted: the last one", dnsPrefix, last, is(2, demoted), bound),
+		p.step("DNS route of node 1 back, demoted", dnsPrefix, last, is(1, demoted), bound+lease+2*time.Second)); err != nil {
+		return err
+	}
+	if err := p.pause(lease + time.Second); err != nil {
+		return err
+	}
+	p.never("DNS route of node 2 gone", dnsPrefix, since, is(2, absent))
+	again := time.Now()
+	if err := errors.Join(p.unbound[1][1].start(), p.unbound[1][2].start()); err != nil {
+		return err
+	}
+	return errors.Join(
+		p.step("DNS route of node 1 announced", dnsPrefix, again, is(1, announced), p.back(2*p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)),
+		p.step("DNS route of node 2 gone: handed over", dnsPrefix, again, is(2, absent), p.back(2*p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)+3*time.Second))
+}
+
+// malignNeighbor is a third neighbor of node 1.
+var malignNeighbor = fmt.Sprintf("    - {name: malign, address: %s, asn: 64666, source: %s, connect_retry: 1s}\n", server(1, 11), server(1, 1))
+
+// malign opens each session properly and then sends a message of a type that does not exist, which makes GoBGP v3
+// panic.
+func malign(l net.Listener) {
+	message := func(kind byte, body string) string {
+		return strings.Repeat("\xff", 16) + string([]byte{0, byte(19 + len(body)), kind}) + body
+	}
+	open := message(1, "\x04\xfc\x9a\x00\x09\x0a\xff\x42\x42\x08\x02\x06\x01\x04\x00\x01\x00\x01") // AS 64666, hold time 9 s, IPv4 unicast
+	keepalive, bad := message(4, ""), message(200, "")
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			for _, m := range []string{open, keepalive, bad} {
+				if _, err := io.WriteString(conn, m); err != nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond) // each is to be read by itself
+			}
+			_, _ = io.Copy(io.Discard, conn) // until it is closed
+		}()
+	}
+}
+
+func malformedBGP(p *play) error {
+	since := time.Now()
+	var listener net.Listener
+	err := within(serverSpace(1), func() (err error) {
+		listener, err = net.Listen("tcp", server(1, 11)+":179")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	go malign(listener)
+	if err := p.noted("the speaker's death is told", since, 20*time.Second, func() bool {
+		s, err := p.nodes[1].status()
+		if err != nil {
+			return false
+		}
+		for _, n := range s.BGP.Neighbors {
+			if n.Name == "malign" && (strings.Contains(n.LastError, "panic") || strings.Contains(n.LastError, "died")) {
+				return true
+			}
+		}
+		return false
+	}); err != nil {
+		return err
+	}
+	if err := p.noted("an alarm says that it dies again and again", since, time.Minute, func() bool {
+		s, err := p.nodes[1].status()
+		if err != nil {
+			return false
+		}
+		for _, a := range s.Alarms {
+			if a.Name == "speaker-failing" && strings.Contains(a.Text, "malign") {
+				return true
+			}
+		}
+		return false
+	}); err != nil {
+		return err
+	}
+	p.stood(1, since)
+	return nil
+}
