@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/md5"
 	"errors"
 	"net"
 	"net/netip"
@@ -137,9 +138,10 @@ var wrongly = map[string]func(s *oddServer, request []byte){
 		s.send(p)
 	},
 	"message-authenticator": func(s *oddServer, request []byte) {
-		p := radpkt.Attr(radpkt.Start(nil, radpkt.AccessReject, request[1]), 81, make([]byte, 16))
-		s.keyer.SignReply(p, [16]byte(request[4:20]))
-		p[20] = radpkt.MessageAuthenticator
+		p := s.reply(request, radpkt.AccessReject)
+		p[25] ^= 1 // of the Message-Authenticator; the Response Authenticator is right (RFC 2865 section 3)
+		sum := md5.Sum(bytes.Join([][]byte{p[:4], request[4:20], p[20:], []byte(harness.BackendSecret)}, nil))
+		copy(p[4:20], sum[:])
 		s.send(p)
 	},
 	"two-message-authenticators": func(s *oddServer, request []byte) {
@@ -218,6 +220,13 @@ func TestE2ERADIUSR11BadRepliesDoNotCount(t *testing.T) {
 	}
 	if n := m.Sum("sereno_backend_failures_total", "backend", "odd"); n == 0 {
 		t.Error("no bad reply is counted")
+	}
+	for event, least := range map[string]float64{
+		"reply-authenticator": 2, "reply-code": 3, "reply-message-authenticator": 2, "reply-malformed": 3, "reply-unsigned": 1,
+	} {
+		if n := m.Sum("sereno_radius_upstream_total", "event", event); n < least {
+			t.Errorf("%s is counted %g times", event, n)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,8 +144,8 @@ func freeradiusProxy(_ *testing.T, lab *harness.Lab, s *harness.Sereno) (auth, a
 }
 
 // TestE2ERADIUSR13OldPeersAreServed has peers from before 2024: FreeRADIUS 3.2.1 behind us, whose replies have no
-// Message-Authenticator, and before us radsecproxy 1.9.2, FreeRADIUS 3.2.1 as a proxy, whose requests have Proxy-State
-// and none, and radclient without one. Under `auto` all are served; and what comes back to them is signed.
+// Message-Authenticator, and before us radclient and radsecproxy 1.9.2, whose requests have none, and FreeRADIUS 3.2.1
+// as a proxy, which adds its Proxy-State. Under `auto` all are served; and what comes back to them is signed.
 func TestE2ERADIUSR13OldPeersAreServed(t *testing.T) {
 	lab := harness.New(t)
 	one, two := full(lab, 1, methodUsers), full(lab, 2, methodUsers)
@@ -196,6 +197,10 @@ func TestE2ERADIUSR13OldPeersAreServed(t *testing.T) {
 	}
 	if err := radpkt.NewKeyer([]byte(harness.NASSecret)).CheckReply(reply, [16]byte(request[4:20]), true); err != nil || reply[20] != radpkt.MessageAuthenticator {
 		t.Errorf("the answer's first attribute is %d, %v", reply[20], err)
+	}
+	// All but what comes through FreeRADIUS: as a proxy it signs, also in that version.
+	if n := s.Metrics().Sum("sereno_radius_unsigned_total", "client", "nas"); n < 33 {
+		t.Errorf("%g unsigned requests are counted", n)
 	}
 	s.WaitIdle()
 }
@@ -266,6 +271,19 @@ func TestE2ERADIUSR13AutoNeverDowngrades(t *testing.T) {
 		if reply := receive(t, conn, 500*time.Millisecond); want != (reply != nil) {
 			t.Errorf("after a restart, unsigned from address %d: answered %v", source, reply != nil)
 		}
+	}
+	// The one that signed was replaced by an older one, and the operator says so.
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, code := lab.Output("", binary, "forget", "pppoe", lab.Addr(hostSource+1).String(), "--socket", filepath.Join(lab.Dir(), "admin.sock")); code != 0 {
+		t.Errorf("forget ended with %d:\n%s", code, out)
+	}
+	conn := from(t, lab.Addr(hostSource+1), 0, s.Auth)
+	send(t, conn, login(t, harness.NASSecret, 2, "user-1", false))
+	if receive(t, conn, 3*time.Second) == nil {
+		t.Error("no answer to the address that was forgotten")
 	}
 	s.WaitIdle()
 }
