@@ -49,7 +49,7 @@ func (s *dnsService) answeredWell(within config.GoodWithinConfig) requests {
 // radiusFailures are the drops that are not the client's fault.
 var radiusFailures = []radiusfront.Reason{
 	radiusfront.ReasonServiceLimit, radiusfront.ReasonNoBackend, radiusfront.ReasonNoIdentifier, radiusfront.ReasonTimeout,
-	radiusfront.ReasonStateLost, radiusfront.ReasonNoPool, radiusfront.ReasonClosing,
+	radiusfront.ReasonStateLost, radiusfront.ReasonNoPool, radiusfront.ReasonSpoolFull, radiusfront.ReasonSpoolFailed, radiusfront.ReasonClosing,
 }
 
 // answeredWell counts the requests of a RADIUS service (A31), authentication and
