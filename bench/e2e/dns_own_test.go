@@ -329,3 +329,36 @@ func dialUDPFrom(t *testing.T, from netip.Addr, to netip.AddrPort) *net.UDPConn 
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
+
+// TestE2EDNSFlush forgets a name, a subtree and everything by the command, and counts what is asked for again (D38).
+func TestE2EDNSFlush(t *testing.T) {
+	lab := harness.New(t)
+	backend, addrs := resolvers(t, lab, 1)
+	dns := netip.AddrPortFrom(lab.Addr(53), harness.DNSPort)
+	node(t, lab, "lab", backendsYAML(dns, "cache: {enabled: true}", addrs...))
+	names := []string{"a.zone.load.test.", "A.b.zone.load.test.", "zone.load.test.", "xzone.load.test.", "other.load.test."}
+	again := func() uint64 {
+		before := backend[0].Stats()
+		_, _ = askMany(t, dns, names)
+		after := backend[0].Stats()
+		return after.UDP - after.Probes - before.UDP + before.Probes
+	}
+	if first, second := again(), again(); first != 5 || second != 0 {
+		t.Fatalf("the backend was asked %d times, then %d times", first, second)
+	}
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flush := range []struct {
+		args []string
+		want uint64
+	}{
+		{[]string{"ZONE.load.test"}, 1}, {[]string{"zone.load.test", "--subtree"}, 3}, {nil, 5}, {[]string{"nothing.load.test"}, 0},
+	} {
+		out, code := lab.Output("", binary, append([]string{"flush", "--socket", filepath.Join(lab.Dir(), "admin.sock"), "resolver"}, flush.args...)...)
+		if n := again(); code != 0 || n != flush.want || !strings.Contains(out, fmt.Sprintf("resolver: %d ", flush.want)) {
+			t.Errorf("flush %v ended with %d, said %q, and %d questions were asked again, not %d", flush.args, code, out, n, flush.want)
+		}
+	}
+}
