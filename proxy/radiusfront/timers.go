@@ -15,9 +15,10 @@ const (
 	// sweepInterval is how often a worker looks for backends that left the
 	// configuration.
 	sweepInterval = int64(time.Second)
-	// moveBurst is how many requests one worker moves away from a fallen backend
-	// in one tick. All at once they would overrun the socket buffer of the one that
-	// is left: a FreeRADIUS at the system's default holds some 250 packets.
+	// moveBurst is how many requests a service moves away from a fallen backend in
+	// one tick, each worker its share. All at once they would overrun the socket
+	// buffer of the one that is left: a FreeRADIUS at the system's default holds
+	// some 250 packets.
 	moveBurst = 50
 )
 
@@ -125,16 +126,19 @@ func (w *worker) repeat(f *flight, a *attempt) {
 }
 
 // leaveFallen moves requests away whose backend became suspect or down while
-// they waited, if another is up: at most moveBurst in a tick.
+// they waited, if another is up: at most its share of moveBurst in a tick.
 func (w *worker) leaveFallen() {
 	w.leaving = false
-	left := moveBurst
+	left := w.moveShare()
 	for _, up := range w.upstreams {
 		if s := up.backend.Health().State(); up.inUse > 0 && (s == health.Suspect || s == health.Down) {
 			left = w.leave(up, upBackend, left)
 		}
 	}
 }
+
+// moveShare is the worker's part of moveBurst.
+func (w *worker) moveShare() int { return max(1, moveBurst/len(w.service.workers)) }
 
 // leave moves requests on whose current backend is up, at most as many as are
 // left in this tick; it returns what is left then. What remains is moved in the

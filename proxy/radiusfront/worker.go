@@ -173,7 +173,7 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	w.begin()
 	b.Fail(pool.Unreachable)
 	w.reports = append(w.reports, report{backend: b.Health(), err: err})
-	w.leave(p.up, anyBackend, moveBurst)
+	w.leave(p.up, anyBackend, w.moveShare())
 	w.end()
 }
 

@@ -74,7 +74,12 @@ func until(t testing.TB, limit time.Duration, what string, f func() bool) time.D
 	return time.Since(begin)
 }
 
-// freeAddr is an address of this host that UDP and TCP have free.
+// given are the addresses that freeAddr has given to tests of this process: a
+// port that nobody listens on yet looks free to the next who asks.
+var given sync.Map
+
+// freeAddr is an address of this host that UDP and TCP have free, another one at
+// each call.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -85,8 +90,11 @@ func freeAddr(t testing.TB) string {
 		addr := l.Addr().String()
 		c, err := net.ListenPacket("udp", addr)
 		l.Close()
-		if err == nil {
-			c.Close()
+		if err != nil {
+			continue
+		}
+		c.Close()
+		if _, taken := given.LoadOrStore(addr, true); !taken {
 			return addr
 		}
 	}
