@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -37,8 +38,12 @@ type play struct {
 	why     string // why something may be lost
 }
 
+// ErrBusy says that a bound did not hold, and that the machine let a node stand still meanwhile: it measures the
+// machine, and is worth another try.
+var ErrBusy = errors.New("not every bound held, on a machine that was too busy to tell")
+
 // Play builds the laboratory, plays a scenario under load, writes its table, and says whether every bound held. It is
-// for a process that Enter has started.
+// for a process that Enter has started. ErrBusy: see there.
 func Play(ctx context.Context, s Scenario, o Options) (held bool, err error) {
 	l, err := build(ctx, o, s.setup)
 	defer l.stop()
@@ -58,10 +63,31 @@ func Play(ctx context.Context, s Scenario, o Options) (held bool, err error) {
 		return false, err
 	}
 	held = p.table(o.Out, s)
-	if !held {
-		p.explain(o.Out)
+	if held {
+		return true, nil
 	}
-	return held, nil
+	p.explain(o.Out)
+	if p.starved(o.Out) {
+		return false, ErrBusy
+	}
+	return false, nil
+}
+
+// stoodStill is what a node logs about a pause of its own process.
+var stoodStill = regexp.MustCompile(`stood still.*"for": "([0-9.a-zµ]+)"`)
+
+// starved says whether a node stood still for less time than any scenario lets it, and writes how long.
+func (p *play) starved(out io.Writer) bool {
+	found := false
+	for _, n := range p.nodes[1:] {
+		for _, m := range stoodStill.FindAllStringSubmatch(n.tail(10000), -1) {
+			if d, err := time.ParseDuration(m[1]); err == nil && d < 1500*time.Millisecond {
+				found = true
+				fmt.Fprintf(out, "the machine let %s stand still for %s\n", n.name, d)
+			}
+		}
+	}
+	return found
 }
 
 // step waits until a prefix is as wanted at both routers, and holds the time since then to the bound; FRR's work queue

@@ -71,23 +71,27 @@ func backendBlackholed(p *play) error {
 	return p.oneFails(rules("add"), rules("del"))
 }
 
-// replaced puts a resolver that fails in the place of site 1's first Unbound.
+// replaced puts a resolver in the place of site 1's first Unbound that is as good, and then fails.
 func (p *play) replaced(m stub.Mode, bound time.Duration) error {
-	since := time.Now()
+	begin := time.Now()
 	if err := p.unbound[1][1].kill(); err != nil {
 		return err
 	}
-	r, err := resolverStub(1, 1, m)
+	r, err := resolverStub(1, 1)
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(p.pause(time.Second), p.eventually("the other resolver is up", 20*time.Second, p.backendIs(1, "unbound-1", "dns", "up")), r.Set(m)); err != nil {
+		return err
+	}
+	since := time.Now()
 	if err := p.noted("the resolver is down", since, bound, p.backendIs(1, "unbound-1", "dns", "down")); err != nil {
 		return err
 	}
 	if err := p.pause(2 * time.Second); err != nil {
 		return err
 	}
-	p.stood(1, since)
+	p.stood(1, begin)
 	return r.Close()
 }
 
@@ -95,9 +99,10 @@ func backendServfail(p *play) error {
 	return p.replaced(stub.Mode{Fault: stub.Servfail}, p.timing.foundDNS()+200*time.Millisecond)
 }
 
-// backendHalfServfail: half of the last 20 bad is down (A06); the first good probes may fill half of them again.
+// backendHalfServfail: half of the last 20 bad is down (A06). Which of its queries are probes is chance, so half of them
+// are bad only in the long run: two windows.
 func backendHalfServfail(p *play) error {
-	return p.replaced(stub.Mode{Fault: stub.Servfail, Every: 2}, 21*p.timing.dnsInterval*11/10)
+	return p.replaced(stub.Mode{Fault: stub.Servfail, Every: 2}, 40*p.timing.dnsInterval*11/10)
 }
 
 // back is the bound on a route's return after its backends' start: 3 s for that, two good probes, and the delay.
@@ -114,17 +119,17 @@ func (p *play) eachBackend(do func(*process) error) error {
 }
 
 func siteBackendsKilled(p *play) error {
-	since := time.Now()
 	if err := p.eachBackend((*process).kill); err != nil {
 		return err
 	}
+	since := time.Now() // from here on there is none (A11)
 	if err := p.step("DNS route of node 1 gone", dnsPrefix, since, is(1, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 		return err
 	}
 	if err := p.step("RADIUS route of node 1 gone", radiusPrefix, since, is(1, absent), p.timing.foundRADIUS()+200*time.Millisecond); err != nil {
 		return err
 	}
-	moved, err := p.moved(radiusPrefix, since, 1)
+	moved, err := p.moved(radiusPrefix, p.begin, 1)
 	if err != nil {
 		return err
 	}
@@ -144,14 +149,15 @@ func siteBackendsKilled(p *play) error {
 func flapping(p *play) error {
 	delay := p.timing.announceAfter
 	for round := 1; round <= 3; round++ {
-		since := time.Now()
-		if err := errors.Join(p.unbound[1][1].kill(), p.unbound[1][2].kill()); err != nil {
+		begin := time.Now()
+		since, err := p.killResolvers(1)
+		if err != nil {
 			return err
 		}
 		if err := p.step(fmt.Sprintf("%d: DNS route of node 1 gone", round), dnsPrefix, since, is(1, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 			return err
 		}
-		moved, err := p.moved(dnsPrefix, since, 1)
+		moved, err := p.moved(dnsPrefix, begin, 1)
 		if err != nil {
 			return err
 		}

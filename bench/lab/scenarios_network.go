@@ -81,15 +81,20 @@ func routerRestarted(p *play) error {
 	return p.pause(2 * time.Second)
 }
 
-// killResolvers kills both resolvers of a site.
-func (p *play) killResolvers(site int) error {
-	return errors.Join(p.unbound[site][1].kill(), p.unbound[site][2].kill())
+// killResolvers kills both resolvers of a site, and gives the moment from which there was none (A11).
+func (p *play) killResolvers(site int) (time.Time, error) {
+	err := errors.Join(p.unbound[site][1].kill(), p.unbound[site][2].kill())
+	return time.Now(), err
 }
 
-// allSick kills every resolver, and gives when.
-func (p *play) allSick() (time.Time, error) {
-	since := time.Now()
-	return since, errors.Join(p.killResolvers(1), p.killResolvers(2))
+// allSick kills every resolver, and gives the moments from which a site had none.
+func (p *play) allSick() (since [sites + 1]time.Time, err error) {
+	for site := sites; site >= 1; site-- {
+		if since[site], err = p.killResolvers(site); err != nil {
+			return since, err
+		}
+	}
+	return since, nil
 }
 
 func allSickWithdraw(p *play) error {
@@ -98,7 +103,7 @@ func allSickWithdraw(p *play) error {
 		return err
 	}
 	for site := 1; site <= sites; site++ {
-		if err := p.step(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since, is(site, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
+		if err := p.step(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since[site], is(site, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -117,8 +122,8 @@ func allSickWithdraw(p *play) error {
 			return err
 		}
 	}
-	p.never("RADIUS route of node 1 gone", radiusPrefix, since, not(1, announced))
-	p.mayLose.dns = uint64(dnsRate * time.Since(since).Seconds())
+	p.never("RADIUS route of node 1 gone", radiusPrefix, p.begin, not(1, announced))
+	p.mayLose.dns = uint64(dnsRate * time.Since(p.begin).Seconds())
 	p.why = "every DNS query while nobody had a route: when_down: withdraw is for prefixes that somebody else announces too"
 	return nil
 }
@@ -129,7 +134,7 @@ func allSickDemote(p *play) error {
 		return err
 	}
 	for site := 1; site <= sites; site++ {
-		if err := p.step(fmt.Sprintf("DNS route of node %d demoted", site), dnsPrefix, since, is(site, demoted), p.timing.foundDNS()+200*time.Millisecond); err != nil {
+		if err := p.step(fmt.Sprintf("DNS route of node %d demoted", site), dnsPrefix, since[site], is(site, demoted), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -137,15 +142,15 @@ func allSickDemote(p *play) error {
 		return err
 	}
 	for site := 1; site <= sites; site++ {
-		p.never(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since, is(site, absent))
+		p.never(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, p.begin, is(site, absent))
 	}
 	return nil
 }
 
 func allSickHandOver(p *play) error {
 	bound := p.timing.foundDNS() + 200*time.Millisecond
-	since := time.Now()
-	if err := p.killResolvers(1); err != nil {
+	since, err := p.killResolvers(1)
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(
@@ -157,8 +162,8 @@ func allSickHandOver(p *play) error {
 		return err
 	}
 	p.never("DNS route of node 2 not announced", dnsPrefix, since, not(2, announced))
-	last := time.Now()
-	if err := p.killResolvers(2); err != nil {
+	last, err := p.killResolvers(2)
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(

@@ -166,18 +166,16 @@ func freeradius(site, number int) (*process, error) {
 	return p, p.start()
 }
 
-// resolverStub is a resolver that fails as it is told, in the place of a real one.
-func resolverStub(site, number int, m stub.Mode) (*stub.Resolver, error) {
+// resolverStub is a resolver that can be told to fail, in the place of a real one.
+func resolverStub(site, number int) (*stub.Resolver, error) {
 	var r *stub.Resolver
 	err := within(serverSpace(site), func() error {
 		addr, err := netip.ParseAddrPort(server(site, 10+number) + ":53")
 		if err != nil {
 			return err
 		}
-		if r, err = stub.NewResolver(stub.ResolverConfig{Addr: addr}); err != nil {
-			return err
-		}
-		return r.Set(m)
+		r, err = stub.NewResolver(stub.ResolverConfig{Addr: addr})
+		return err
 	})
 	return r, err
 }

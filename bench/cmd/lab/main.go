@@ -25,6 +25,12 @@ import (
 	"sereno/bench/lab"
 )
 
+// busyCode is the exit code of the process inside for lab.ErrBusy, and tries how often a scenario is played then.
+const (
+	busyCode = 3
+	tries    = 3
+)
+
 // errBroken says that a bound was broken; the table has told which.
 var errBroken = errors.New("not every bound held")
 
@@ -51,6 +57,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintln(stderr, "lab:", err)
+	if errors.Is(err, lab.ErrBusy) {
+		return busyCode
+	}
 	if ran {
 		return 1
 	}
@@ -133,9 +142,13 @@ func outside(cmd *cobra.Command, scenarios []lab.Scenario, o lab.Options) error 
 	broken := false
 	for _, s := range scenarios {
 		args := []string{"run", s.Name, "--sereno", o.Sereno, fmt.Sprintf("--short=%v", o.Short)}
-		code, err := lab.Enter(cmd.Context(), args, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		if err := errors.Join(err, cmd.Context().Err()); err != nil {
-			return err
+		code := busyCode
+		for try := 0; try < tries && code == busyCode; try++ {
+			var err error
+			code, err = lab.Enter(cmd.Context(), args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err := errors.Join(err, cmd.Context().Err()); err != nil {
+				return err
+			}
 		}
 		broken = broken || code != 0
 	}
