@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,27 +75,26 @@ func until(t testing.TB, limit time.Duration, what string, f func() bool) time.D
 	return time.Since(begin)
 }
 
-// given are the addresses that freeAddr has given to tests of this process: a
-// port that nobody listens on yet looks free to the next who asks.
-var given sync.Map
+// nextPort counts up through ports that the kernel gives to nobody who asks for
+// any port: one that looks free stays free until its test listens on it.
+var nextPort atomic.Uint32
 
 // freeAddr is an address of this host that UDP and TCP have free, another one at
 // each call.
 func freeAddr(t testing.TB) string {
 	t.Helper()
+	const first, span = 20000, 12000 // below net.ipv4.ip_local_port_range
+	nextPort.CompareAndSwap(0, 1+uint32(os.Getpid())*97%span)
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		c, err := net.ListenPacket("udp", addr)
-		l.Close()
+		addr := fmt.Sprintf("127.0.0.1:%d", first+nextPort.Add(1)%span)
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
 		}
-		c.Close()
-		if _, taken := given.LoadOrStore(addr, true); !taken {
+		c, err := net.ListenPacket("udp", addr)
+		l.Close()
+		if err == nil {
+			c.Close()
 			return addr
 		}
 	}
