@@ -35,6 +35,7 @@ type streams struct {
 	client map[netip.Addr]int
 	next   int // book for the next one
 	wg     sync.WaitGroup
+	large  atomic.Int64 // queries above ordinaryQuery that are being read
 }
 
 func (x *streams) init(s *Service) {
@@ -182,6 +183,16 @@ type scratch struct {
 
 var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 
+// A slow client holds the memory that its query is read into. So that many of them hold
+// little, that of an ordinary query is small, and only maxLarge longer ones are read at a
+// time; who sends one more is let go. No resolver's client sends such queries.
+const (
+	ordinaryQuery = 4096 // octets
+	maxLarge      = 64
+)
+
+var queryPool = sync.Pool{New: func() any { return new([ordinaryQuery]byte) }}
+
 // read takes queries off the connection until it ends, is idle, or breaks the rules.
 func (st *stream) read() {
 	defer st.s.streams.wg.Done()
@@ -203,15 +214,40 @@ func (st *stream) read() {
 			}
 			return
 		}
-		x := scratchPool.Get().(*scratch)
-		m := x.in[:binary.BigEndian.Uint16(prefix[:])]
-		_, err := io.ReadFull(st.conn, m)
-		ok := err == nil && st.query(x, m)
-		scratchPool.Put(x)
-		if !ok {
+		if !st.message(int(binary.BigEndian.Uint16(prefix[:]))) {
 			return
 		}
 	}
+}
+
+// message reads one query of n octets and handles it. false: the connection is not worth
+// keeping.
+func (st *stream) message(n int) bool {
+	if n > ordinaryQuery {
+		return st.largeMessage(n)
+	}
+	buf := queryPool.Get().(*[ordinaryQuery]byte)
+	defer queryPool.Put(buf)
+	if _, err := io.ReadFull(st.conn, buf[:n]); err != nil {
+		return false
+	}
+	x := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(x)
+	return st.query(x, buf[:n])
+}
+
+func (st *stream) largeMessage(n int) bool {
+	large := &st.s.streams.large
+	defer large.Add(-1)
+	if large.Add(1) > maxLarge {
+		return false
+	}
+	x := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(x)
+	if _, err := io.ReadFull(st.conn, x.in[:n]); err != nil {
+		return false
+	}
+	return st.query(x, x.in[:n])
 }
 
 // handshake ends a TLS handshake in time; who speaks something else is let go.

@@ -1,9 +1,11 @@
 package dnsfront
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -189,4 +191,31 @@ func TestD50ThousandIdleConnectionsBotherNobody(t *testing.T) {
 		_ = c.Close()
 	}
 	until(t, "their end", func() bool { return f.Stats().Connections <= 50 })
+}
+
+// Half a message of 60,000 octets holds memory for a whole one: only so many are read at
+// a time, and ordinary queries don't notice.
+func TestD50LongQueriesAreReadInBoundedNumber(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.TCP.MaxPerClient = 2 * maxLarge }})
+	long := func() net.Conn {
+		c := f.stream()
+		if _, err := c.Write([]byte{60000 >> 8, 60000 & 0xff, 1, 2, 3}); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for range maxLarge {
+		long()
+	}
+	until(t, "the long ones to be read", func() bool { return f.streams.large.Load() == maxLarge })
+	c := long()
+	if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one more was read on: %v", err)
+	}
+	c = f.stream()
+	writeFrame(t, c, packed(t, asking("www.example.", dns.TypeA)))
+	readFrame(t, c)
 }
