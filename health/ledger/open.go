@@ -196,7 +196,7 @@ func copyBucket(from *bolt.Bucket, db *bolt.DB, name []byte) error {
 			}
 			to.FillPercent = 0.9
 			for n := 0; k != nil && n < copyMost; n++ {
-				if v == nil || len(k) == 0 {
+				if v == nil || len(k) == 0 || len(k) > bolt.MaxKeySize || len(v) > bolt.MaxValueSize {
 					return fmt.Errorf("%w: something strange in %s", errDamaged, name)
 				}
 				if err := to.Put(k, v); err != nil {
