@@ -240,7 +240,8 @@ func TestE2EDNSBadConnections(t *testing.T) {
 	polite(1)
 
 	thousand(t, lab, s, "idle connections", nil, polite)
-	thousand(t, lab, s, "connections with half a query", []byte("\xff\xff\x12\x34\x01"), polite)
+	// Of a length that queries have: of longer ones only a few are read at a time, and the rest is let go at once.
+	thousand(t, lab, s, "connections with half a query", []byte("\x0f\xff\x12\x34\x01"), polite)
 	big := question{name: wire("size-4000.load.test."), class: 1, typ: 16, flags: flagRD}
 	acts := map[string]func(net.Conn){
 		"one octet":                    func(c net.Conn) { _, _ = c.Write([]byte{0}) },
