@@ -54,7 +54,11 @@ func (d *decoder) decode(n *node, v reflect.Value, f field, at place) {
 	case n.kind != scalar:
 		d.report(n.pos, at.path, fmt.Sprintf("must be %s, not %s", typeName(f.typ), n.what()))
 	default:
-		if message := setScalar(n, v); message != "" {
+		message := strangeText(n.text, f.secret)
+		if message == "" {
+			message = setScalar(n, v)
+		}
+		if message != "" {
 			d.report(n.pos, at.path, message)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Position is a place in a configuration file. Lines and columns count from 1,
@@ -90,6 +91,9 @@ func (r *Report) sort() {
 		slices.SortStableFunc(*list, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 		})
+		for i := range *list {
+			(*list)[i].Message = shorten((*list)[i].Message)
+		}
 		*list = slices.Compact(*list)
 		if more := len(*list) - maxProblems; more > 0 {
 			last := (*list)[maxProblems]
@@ -97,6 +101,24 @@ func (r *Report) sort() {
 			*list = append((*list)[:maxProblems], last)
 		}
 	}
+}
+
+// maxMessage bounds one message in bytes: values that it quotes may be long.
+const maxMessage = 400
+
+// shorten takes the middle out of a message that is too long to be read.
+func shorten(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	head, tail := maxMessage/2, len(message)-maxMessage/2
+	for !utf8.RuneStart(message[head]) {
+		head--
+	}
+	for !utf8.RuneStart(message[tail]) {
+		tail++
+	}
+	return message[:head] + "…" + message[tail:]
 }
 
 // join appends a key of a section to the section's own path.

@@ -65,6 +65,22 @@ func setScalar(n *node, v reflect.Value) string {
 	return ""
 }
 
+// strangeText says what is wrong with letters that nobody types on purpose. A
+// secret may have any of them but the end of a line, which comes from `|` and
+// would be part of the secret.
+func strangeText(text string, secret bool) string {
+	i := strings.IndexFunc(text, func(r rune) bool {
+		return r == '\n' || r == '\r' || !secret && (r < ' ' && r != '\t' || r == 0x7f)
+	})
+	switch {
+	case i < 0:
+		return ""
+	case text[i] == '\n' || text[i] == '\r':
+		return "has the end of a line in it; write it on one line, or with |- instead of |"
+	}
+	return fmt.Sprintf("has a control character (0x%02x) in it", text[i])
+}
+
 func setBool(text string, v reflect.Value) string {
 	switch text {
 	case "true", "True", "TRUE":
@@ -126,6 +142,9 @@ func setInteger(text string, v reflect.Value) string {
 }
 
 func setFloat(text string, v reflect.Value) string {
+	if digits := strings.TrimLeft(text, "+-"); len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+		return fmt.Sprintf("a number with a leading zero (%s) is read as decimal by some and as octal by others; write it without", text)
+	}
 	f, err := strconv.ParseFloat(text, 64)
 	if !floatForm.MatchString(text) || err != nil {
 		return fmt.Sprintf("must be a number, not %q", text)
