@@ -90,6 +90,7 @@ const (
 	failNoBackend         // none could be picked
 	failNetwork           // socket errors only
 	failOverload
+	failFault // of our own
 )
 
 // flags is the last octet of the key.

@@ -163,24 +163,15 @@ func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte) (out []byte
 	s := l.s
 	x := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(x)
-	t, b := &x.t, &s.async[int(dest.Peer.Port())%len(s.async)]
 	wait := &httpAnswer{ch: make(chan []byte, 1)}
-	var post letter
-	b.mu.Lock()
-	t.begin(s, b)
-	n, r := s.serve(t, HTTPS, dest, m, x.out[:])
-	if r == missed {
-		b.InFlight[HTTPS]++
-		post = letter{w: newWaiter(t, m, nil, dest, wait), key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
-	}
-	t.latencies(s)
-	b.mu.Unlock()
-	t.set = nil
+	n, post, r := s.take(x, &s.async[int(dest.Peer.Port())%len(s.async)], HTTPS, dest, m, wait)
 	switch r {
 	case answered, exempt:
 		return append([]byte(nil), x.out[:n]...), 0
 	case dropped:
 		return nil, http.StatusForbidden
+	case faulted:
+		return nil, http.StatusInternalServerError
 	case missed:
 	}
 	s.workers[post.hash%uint64(len(s.workers))].post(post)

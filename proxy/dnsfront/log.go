@@ -3,42 +3,44 @@ package dnsfront
 import (
 	"errors"
 	"syscall"
-	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"sereno/proxy/dnswire"
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 )
 
-// sampleTick is how often one kind of line may appear.
-const sampleTick = 10 * time.Second
-
 // logger writes what an operator wants to know and no more often than he wants to: what
-// a packet can cause is sampled.
-type logger struct{ always, sampled *zap.Logger }
+// a packet can cause is counted and summed up.
+type logger struct {
+	always  *zap.Logger
+	repeats *insight.Repeats
+}
 
 func newLogger(l *zap.Logger, service string) logger {
 	if l == nil {
 		l = zap.NewNop()
 	}
 	l = l.With(zap.String("service", service))
-	return logger{always: l, sampled: l.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(c, sampleTick, 1, 0)
-	}))}
+	return logger{always: l, repeats: insight.NewRepeats(l)}
+}
+
+// warn says a line that may come again and again.
+func (l logger) warn(text string, about zap.Field, fields ...zap.Field) {
+	l.repeats.Line(zap.WarnLevel, text, about).Say(func() []zap.Field { return fields })
 }
 
 func (l logger) dialFailed(b *pool.Backend, err error) {
-	l.sampled.Warn("no socket towards a backend", zap.String("backend", b.Name()), zap.Error(err))
+	l.warn("no socket towards a backend", zap.String("backend", b.Name()), zap.Error(err))
 }
 
 func (l logger) acceptFailed(at *listener, err error) {
-	l.sampled.Warn("taking a connection", zap.Stringer("address", at.addr), zap.Error(err))
+	l.warn("taking a connection", zap.String("address", at.addr.String()), zap.Error(err))
 }
 
 func (l logger) closeFailed(err error) {
-	l.sampled.Warn("closing a socket", zap.Error(err))
+	l.warn("closing a socket", zap.Skip(), zap.Error(err))
 }
 
 func (l logger) workerFailed(id int, err error) {
@@ -46,8 +48,8 @@ func (l logger) workerFailed(id int, err error) {
 }
 
 func (l logger) guessing(b *pool.Backend, f *flight) {
-	l.sampled.Warn("several replies with a wrong id or question: somebody may be guessing; asking over TCP",
-		zap.String("backend", b.Name()), zap.String("name", dnswire.NameString(f.name())))
+	l.repeats.Line(zap.WarnLevel, "several replies with a wrong id or question: somebody may be guessing; asking over TCP", zap.String("backend", b.Name())).
+		Say(func() []zap.Field { return []zap.Field{zap.String("name", dnswire.NameString(f.name()))} })
 }
 
 func (l logger) snapshotIgnored(err error) {

@@ -17,7 +17,9 @@ const staleRetry = 30 * time.Second
 func (w *worker) miss(m []byte, l *listener, d udp.Dest) {
 	wt := newWaiter(&w.t, m, l, d, nil)
 	w.t.book.InFlight[wt.transport]++
+	w.given = wt
 	w.begun(wt, w.t.key, w.t.keyLen(), w.t.hash)
+	w.given = nil
 }
 
 // begun takes a waiter that has been counted as in flight, with its own question.
@@ -77,6 +79,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 	for passed := stale && joining != nil; ; passed = false {
 		switch s.table.join(f, joining, passed) {
 		case joinedNew:
+			w.entered, w.given = f, nil
 			if joining != nil {
 				s.load.Add(1)
 				if w.answeredMeanwhile(f) {
@@ -86,6 +89,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 			w.start(f, stale)
 			return
 		case joinedOther:
+			w.given = nil
 			if joining != nil {
 				w.t.book.Upstream.Coalesced++
 				s.load.Add(1)
@@ -113,9 +117,10 @@ func (w *worker) answeredMeanwhile(f *flight) bool {
 		return false
 	}
 	waiters := w.s.table.remove(f)
+	w.entered = nil
 	w.s.load.Add(-int64(len(waiters)))
-	for _, wt := range waiters {
-		if !w.giveCached(f, wt, true) {
+	for rest := w.owe(waiters); len(w.owed) > rest; {
+		if wt := w.next(); !w.giveCached(f, wt, true) {
 			w.giveFailure(wt, failTimeout)
 		}
 	}
@@ -179,12 +184,15 @@ func (w *worker) start(f *flight, stale bool) {
 	}
 	f.due = f.deadline
 	w.wheel.add(f)
+	w.entered, w.flight = nil, f
 	f.pool.Request()
 	if !w.try(f, false) {
 		w.fail(f)
+		w.flight = nil
 		return
 	}
 	w.schedule(f)
+	w.flight = nil
 }
 
 // schedule sets the flight's timer to whatever comes first.
@@ -201,6 +209,13 @@ func (w *worker) schedule(f *flight) {
 	w.wheel.remove(f)
 	f.due = due
 	w.wheel.add(f)
+}
+
+// fire is called when a flight's timer has come.
+func (w *worker) fire(f *flight) {
+	w.flight = f
+	w.expire(f)
+	w.flight = nil
 }
 
 // expire does what a flight's timer was set for.
@@ -295,8 +310,8 @@ func (w *worker) staleToAll(f *flight) {
 	f.staleAt = 0
 	waiters := w.s.table.takeStale(f)
 	w.s.load.Add(-int64(len(waiters)))
-	for _, wt := range waiters {
-		if !w.giveStale(f, wt) {
+	for rest := w.owe(waiters); len(w.owed) > rest; {
+		if wt := w.next(); !w.giveStale(f, wt) {
 			w.giveFailure(wt, f.verdict)
 		}
 	}
@@ -319,8 +334,8 @@ func (w *worker) giveUp(f *flight) {
 	if stale {
 		w.t.set.cache.failed(f.key, f.hash, w.t.tick.add(staleRetry))
 	}
-	for _, wt := range waiters {
-		if !stale || !w.giveStale(f, wt) {
+	for rest := w.owe(waiters); len(w.owed) > rest; {
+		if wt := w.next(); !stale || !w.giveStale(f, wt) {
 			w.giveFailure(wt, f.verdict)
 		}
 	}
@@ -356,6 +371,7 @@ func (w *worker) buffer(wt *waiter) []byte {
 func (w *worker) give(wt *waiter, buf []byte, n int, source Source, rcode int) {
 	b := w.t.book
 	b.InFlight[wt.transport]--
+	w.given = nil
 	if why, ok := w.hand(wt, buf[:n]); !ok {
 		b.dropped(wt.transport, why)
 	} else {
@@ -461,6 +477,8 @@ func (w *worker) giveFailure(wt *waiter, why failure) {
 		ede, text = dnswire.EDENetworkError, "no backend could be reached"
 	case failOverload:
 		ede, text = dnswire.EDEOther, "too many queries in flight"
+	case failFault:
+		ede, text = dnswire.EDEOther, "a fault in the resolver"
 	}
 	buf := w.buffer(wt)
 	n := w.s.refuse(w.t.set, buf, &wt.ask, wt.question(), dnswire.ServFail, ede, text)

@@ -35,17 +35,18 @@ func (w *worker) receive(sock *socket, data []byte) {
 	b.Health().Replied()
 	b.Observe(took)
 	f := a.f
+	w.flight = f
 	w.closeAttempt(a)
 	w.t.book.Upstream.Replies++
-	if f == nil {
+	switch {
+	case f == nil:
 		w.t.book.Upstream.Late++
-		return
-	}
-	if r.TC() {
+	case r.TC():
 		w.truncated(f, b)
-		return
+	default:
+		w.got(f, b, data)
 	}
-	w.got(f, b, data)
+	w.flight = nil
 }
 
 // wrongReply counts a reply that does not fit, and finds out whose question it is
@@ -182,8 +183,8 @@ func (w *worker) answer(f *flight, data []byte) {
 	// Waiters that go on to another question reuse the reply's memory.
 	none64 := w.t.set.dns64 != nil && r.Rcode == dnswire.NoError && r.Type == dnswire.TypeAAAA && !w.t.set.dns64.usable(msg, r)
 	life, rcode, qlen := negativeTTL(r), r.Rcode, r.QuestionLen()
-	for _, wt := range w.end(f) {
-		switch {
+	for rest := w.owe(w.end(f)); len(w.owed) > rest; {
+		switch wt := w.next(); {
 		case wt.six && none64:
 			w.toA(wt, f.key, f.qlen, life)
 		case wt.rewrite != rewriteNone:

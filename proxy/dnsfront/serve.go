@@ -59,6 +59,7 @@ const (
 	answered               // the answer is in the buffer, counted
 	exempt                 // the answer is in the buffer; the self-probe's, which nobody counts
 	missed                 // counted as in flight by nobody yet: a backend must be asked
+	faulted                // it made us panic; counted, no answer (connections only)
 )
 
 // serve takes a query through the gates, the policy and the cache. If an answer comes

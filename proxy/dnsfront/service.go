@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"sereno/proxy/dnswire"
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/udp"
 )
@@ -44,6 +45,7 @@ type Service struct {
 	base     time.Time
 	seed     maphash.Seed
 	log      logger
+	faults   *insight.Faults
 
 	settings atomic.Pointer[settings]
 	table    *flights
@@ -77,6 +79,7 @@ func New(o Options) (*Service, error) {
 		name: o.Config.Name, node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
 		nowFunc: o.Now, base: o.Now(), seed: maphash.MakeSeed(), log: newLogger(o.Logger, o.Config.Name), table: newFlights(), stop: make(chan struct{}),
 	}
+	s.faults = insight.NewFaults(s.log.repeats)
 	set, err := compile(&o)
 	if err != nil {
 		return nil, fmt.Errorf("preparing DNS %w", err)
@@ -205,6 +208,7 @@ func (s *Service) Close(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
+	defer s.log.repeats.Close()
 	if !s.started {
 		set := s.settings.Load()
 		if set.cache != nil {
@@ -340,7 +344,7 @@ func (s *Service) Stats() Stats {
 		out.Cache.Entries, out.Cache.Bytes = c.size()
 	}
 	s.unlockBooks()
-	out.Connections = s.streams.open.Load()
+	out.Connections, out.Panics = s.streams.open.Load(), s.faults.Total()
 	return out
 }
 

@@ -55,13 +55,14 @@ const (
 	DropClientGone             // the client closed its connection before the answer was ready
 	DropUnanswered             // still in flight when the time to close was over
 	DropNoListener             // its listening socket was closed by a reload before the answer was ready
+	DropPanic                  // a fault of ours
 	NumDrops
 )
 
 // String is the reason as a metric's label.
 func (d Drop) String() string {
 	return [...]string{"short", "response", "port-zero", "loop", "not-allowed", "rate-limit", "blocked", "closing",
-		"client-gone", "unanswered", "no-listener", "unknown"}[min(d, NumDrops)]
+		"client-gone", "unanswered", "no-listener", "panic", "unknown"}[min(d, NumDrops)]
 }
 
 // NumRcodes is how many rcodes are counted apart; the last place is for all others.
@@ -195,7 +196,8 @@ type CacheStats struct {
 type Stats struct {
 	Counts
 	Cache       CacheStats
-	Connections int64 // of clients, over TCP, TLS and HTTPS
+	Connections int64  // of clients, over TCP, TLS and HTTPS
+	Panics      uint64 // faults of ours that were caught
 }
 
 // TotalQueries is the number of queries over all transports.
@@ -256,3 +258,20 @@ func (b *book) answered(t Transport, s Source, rcode int) {
 }
 
 func (b *book) dropped(t Transport, why Drop) { b.Drops[t][why]++ }
+
+// settle counts what a panic left neither answered nor dropped nor in flight as dropped.
+// Between two packets each book balances by itself.
+func (b *book) settle() {
+	for t := range NumTransports {
+		left := int64(b.Queries[t]) - b.InFlight[t] //nolint:gosec // counts since the start stay far below 2^63
+		for s := range b.Answers[t] {
+			for _, n := range b.Answers[t][s] {
+				left -= int64(n) //nolint:gosec // likewise
+			}
+		}
+		for _, n := range b.Drops[t] {
+			left -= int64(n) //nolint:gosec // likewise
+		}
+		b.Drops[t][DropPanic] += uint64(max(0, left)) //nolint:gosec // not negative
+	}
+}

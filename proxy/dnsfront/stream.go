@@ -196,6 +196,11 @@ var queryPool = sync.Pool{New: func() any { return new([ordinaryQuery]byte) }}
 // read takes queries off the connection until it ends, is idle, or breaks the rules.
 func (st *stream) read() {
 	defer st.s.streams.wg.Done()
+	defer func() {
+		if fault := recover(); fault != nil {
+			st.s.faults.Caught(fault, nil)
+		}
+	}()
 	defer st.endReading()
 	if !st.handshake() {
 		return
@@ -262,19 +267,8 @@ func (st *stream) handshake() bool {
 
 // query handles one query. false: the connection is not worth keeping.
 func (st *stream) query(x *scratch, m []byte) bool {
-	s, t := st.s, &x.t
-	l := letter{}
-	st.book.mu.Lock()
-	t.begin(s, st.book)
-	dest := udp.Dest{Peer: st.peer, Local: st.local.Addr()}
-	n, r := s.serve(t, st.transport, dest, m, x.out[:])
-	if r == missed {
-		st.book.InFlight[st.transport]++
-		l = letter{w: newWaiter(t, m, nil, dest, st), key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
-	}
-	t.latencies(s)
-	st.book.mu.Unlock()
-	t.set = nil
+	s := st.s
+	n, l, r := s.take(x, st.book, st.transport, udp.Dest{Peer: st.peer, Local: st.local.Addr()}, m, st)
 	switch r {
 	case answered, exempt:
 		st.mu.Lock()
@@ -287,9 +281,35 @@ func (st *stream) query(x *scratch, m []byte) bool {
 		st.mu.Unlock()
 		s.workers[l.hash%uint64(len(s.workers))].post(l)
 		return true
+	case faulted:
+		return true // the fault was ours
 	case dropped: // not a query, or not from whom we answer
 	}
 	return false
+}
+
+// take takes one query of a connection through serve. After missed, the letter is for a
+// worker.
+func (s *Service) take(x *scratch, b *book, transport Transport, dest udp.Dest, m []byte, to sink) (n int, l letter, r result) {
+	t := &x.t
+	b.mu.Lock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.faults.Caught(fault, m)
+			b.settle()
+			n, l, r = 0, letter{}, faulted
+		}
+		t.set = nil
+		b.mu.Unlock()
+	}()
+	t.begin(s, b)
+	if n, r = s.serve(t, transport, dest, m, x.out[:]); r == missed {
+		w := newWaiter(t, m, nil, dest, to)
+		l = letter{w: w, key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
+		b.InFlight[transport]++
+	}
+	t.latencies(s)
+	return n, l, r
 }
 
 // deliver queues an answer. It may come from any goroutine.

@@ -228,7 +228,9 @@ func (w *worker) forget() {
 	for a := w.oldest.first; a != nil && w.t.now >= a.expire; a = w.oldest.first {
 		if a.f != nil { // the deadline and the expiry are the same moment
 			a.f.verdict = failTimeout
+			w.flight = a.f
 			w.fail(a.f)
+			w.flight = nil
 		}
 		w.closeAttempt(a)
 	}
@@ -293,6 +295,7 @@ func (w *worker) socketError(sock *socket, err error) {
 	for len(sock.ids) > 0 {
 		for _, a := range sock.ids {
 			f := a.f
+			w.flight = f
 			w.t.book.Upstream.Refused++
 			b.Fail(pool.Unreachable)
 			lost := a.lost()
@@ -300,6 +303,7 @@ func (w *worker) socketError(sock *socket, err error) {
 			if f != nil {
 				w.attemptFailed(f, lost, false)
 			}
+			w.flight = nil
 			break // the map has changed
 		}
 	}

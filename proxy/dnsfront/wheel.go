@@ -69,6 +69,9 @@ func (w *wheel) advance(now int64, fire func(f *flight)) {
 	}
 }
 
+// repeat has the last step done again, because it was not done to its end.
+func (w *wheel) repeat() { w.at-- }
+
 // each calls f for every flight; f may take that one out or move it.
 func (w *wheel) each(f func(*flight)) {
 	var all []*flight

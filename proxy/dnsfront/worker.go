@@ -43,6 +43,14 @@ type worker struct {
 		any     atomic.Bool
 	}
 	letters []letter // taken out of mail
+	read    int      // of letters
+
+	// What is at hand, for when it makes us panic (fault.go).
+	at      int       // index of the packet in its batch
+	flight  *flight   // whose reply or timer it is
+	entered *flight   // in the table, not in the wheel yet
+	given   *waiter   // counted as in flight, and in no flight
+	owed    []*waiter // taken out of a flight, and not answered yet
 }
 
 // letter is something that another goroutine has for a worker.
@@ -78,10 +86,28 @@ func (w *worker) post(l letter) {
 // begin takes the time and the settings for a batch.
 func (w *worker) begin() { w.t.begin(w.s, &w.book) }
 
-// Receive handles one batch: of clients on a listener, or of a backend's replies.
+// Receive handles one batch: of clients on a listener, or of a backend's replies. A
+// packet that makes us panic is left out, and the batch goes on behind it.
 func (w *worker) Receive(c *udp.Conn, batch []udp.Packet) {
+	for len(batch) > 0 {
+		batch = batch[w.receiveSome(c, batch):]
+	}
+}
+
+// receiveSome handles a batch to its end, or to the first packet that makes us panic,
+// and returns how many packets are done. There is one deferred call for the batch, none
+// for a packet.
+func (w *worker) receiveSome(c *udp.Conn, batch []udp.Packet) (n int) {
 	w.book.mu.Lock()
-	defer w.book.mu.Unlock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.s.faults.Caught(fault, batch[w.at].Data)
+			w.mend(w.goOn)
+			n = w.at + 1
+		}
+		w.book.mu.Unlock()
+	}()
+	w.at = 0
 	w.begin()
 	w.packets.Add(uint64(len(batch)))
 	switch tag := c.Tag().(type) {
@@ -89,9 +115,11 @@ func (w *worker) Receive(c *udp.Conn, batch []udp.Packet) {
 		w.clients(c, tag, batch)
 	case *socket:
 		for i := range batch {
+			w.at = i
 			w.receive(tag, batch[i].Data)
 		}
 	}
+	return len(batch)
 }
 
 // clients answers what it can of a batch at once, and sends the rest on its way.
@@ -99,6 +127,7 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 	t := &w.t
 	closing := w.s.closing.Load()
 	for i := range batch {
+		w.at = i
 		p := &batch[i]
 		if closing {
 			t.book.came(UDP)
@@ -112,7 +141,7 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 			c.Commit(n, p.Dest)
 		case missed:
 			w.miss(p.Data, l, p.Dest)
-		case dropped:
+		case dropped, faulted:
 		}
 	}
 	t.latencies(w.s)
@@ -121,37 +150,63 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 // Flush runs once in each turn of the loop: letters, timers, upkeep.
 func (w *worker) Flush() {
 	w.round++
-	if w.flying.Load() == 0 && !w.mail.any.Load() && !w.upkeepDue() {
+	if w.flying.Load() == 0 && !w.mail.any.Load() && w.read == len(w.letters) && !w.upkeepDue() {
 		return
 	}
-	w.book.mu.Lock()
-	defer w.book.mu.Unlock()
-	w.begin()
-	if w.mail.any.Load() {
-		w.readMail()
+	for range maxFaults {
+		if w.pass() {
+			return
+		}
 	}
+}
+
+// pass does what time and others ask for. false: it panicked on the way, and what was
+// not done is done by another pass.
+func (w *worker) pass() (done bool) {
+	w.book.mu.Lock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.s.faults.Caught(fault, nil)
+			w.wheel.repeat()
+			w.mend(w.abort)
+		}
+		w.book.mu.Unlock()
+	}()
+	w.begin()
+	w.readMail()
 	w.watchPools()
-	w.wheel.advance(w.t.now, w.expire)
+	w.wheel.advance(w.t.now, w.fire)
 	w.forget()
 	if w.upkeepDue() {
 		w.upkeep = w.t.now
 		w.tend()
 	}
+	return true
 }
 
 func (w *worker) readMail() {
-	w.mail.Lock()
-	w.mail.any.Store(false)
-	w.letters, w.mail.letters = w.mail.letters, w.letters[:0]
-	w.mail.Unlock()
-	for i := range w.letters {
-		l := &w.letters[i]
-		if l.a != nil {
-			w.tcpEnded(l.a, l.msg, l.err)
-		} else {
-			w.begun(l.w, l.key, l.qlen, l.hash)
+	for w.mail.any.Load() || w.read < len(w.letters) {
+		if w.read == len(w.letters) {
+			w.mail.Lock()
+			w.mail.any.Store(false)
+			w.letters, w.mail.letters = w.mail.letters, w.letters[:0]
+			w.mail.Unlock()
+			w.read = 0
 		}
-		*l = letter{}
+		for w.read < len(w.letters) {
+			l := w.letters[w.read]
+			w.letters[w.read] = letter{}
+			w.read++
+			if l.a != nil {
+				w.flight = l.a.f
+				w.tcpEnded(l.a, l.msg, l.err)
+				w.flight = nil
+			} else {
+				w.given = l.w
+				w.begun(l.w, l.key, l.qlen, l.hash)
+				w.given = nil
+			}
+		}
 	}
 }
 
@@ -162,22 +217,39 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	if !ok {
 		return
 	}
+	for range maxFaults {
+		if w.sockError(sock, err) {
+			return
+		}
+	}
+}
+
+func (w *worker) sockError(sock *socket, err error) (done bool) {
 	w.book.mu.Lock()
-	defer w.book.mu.Unlock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.s.faults.Caught(fault, nil)
+			w.mend(w.abort)
+		}
+		w.book.mu.Unlock()
+	}()
 	w.begin()
 	w.socketError(sock, err)
+	return true
 }
 
 // watchPools looks for questions that wait at a backend which is not up any more.
 func (w *worker) watchPools() {
 	for _, p := range w.t.set.allPools {
 		if g := p.Generation(); g != w.seen[p] {
-			w.seen[p] = g
 			w.wheel.each(func(f *flight) {
 				if f.pool == p {
+					w.flight = f
 					w.moveAway(f)
+					w.flight = nil
 				}
 			})
+			w.seen[p] = g
 		}
 	}
 }
