@@ -64,7 +64,7 @@ func (s *Service) Explain(q Question) (Explanation, error) {
 	s.mu.Lock() // no reload takes the cache away meanwhile
 	defer s.mu.Unlock()
 	set := s.settings.Load()
-	e := Explanation{Service: s.name, Allowed: true}
+	e := Explanation{Service: s.Name(), Allowed: true}
 	if q.Client.IsValid() {
 		e.explainClient(set, q.Client.Unmap())
 	}

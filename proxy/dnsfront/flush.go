@@ -14,7 +14,7 @@ func (s *Service) Flush(name string, subtree bool) (int, error) {
 	if name != "" {
 		var ok bool
 		if wire, ok = dnswire.ParseName(nil, name); !ok {
-			return 0, fmt.Errorf("flushing the cache of %q: %q is not a domain name", s.name, name)
+			return 0, fmt.Errorf("flushing the cache of %q: %q is not a domain name", s.Name(), name)
 		}
 	}
 	// Update may close the cache that it takes out of use: not meanwhile.

@@ -35,7 +35,6 @@ type Options struct {
 // Service is one DNS service. New, Start, any number of Update, Close. Stats,
 // Listeners and Packets may be called at any time from any goroutine.
 type Service struct {
-	name     string
 	node     string
 	nsid     []byte
 	stateDir string
@@ -76,7 +75,7 @@ func New(o Options) (*Service, error) {
 		o.ProbeKey = &k
 	}
 	s := &Service{
-		name: o.Config.Name, node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
+		node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
 		nowFunc: o.Now, base: o.Now(), seed: maphash.MakeSeed(), log: newLogger(o.Logger, o.Config.Name), table: newFlights(), stop: make(chan struct{}),
 	}
 	s.faults = insight.NewFaults(s.log.repeats)
@@ -85,7 +84,7 @@ func New(o Options) (*Service, error) {
 		return nil, fmt.Errorf("preparing DNS %w", err)
 	}
 	if err := set.certificates(nil); err != nil {
-		return nil, fmt.Errorf("preparing DNS service %q: %w", s.name, err)
+		return nil, fmt.Errorf("preparing DNS service %q: %w", o.Config.Name, err)
 	}
 	if o.Config.Cache.Enabled {
 		set.cache = s.newCache(&o.Config)
@@ -98,7 +97,7 @@ func New(o Options) (*Service, error) {
 	for i := range o.Workers {
 		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain})
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("preparing DNS service %q: %w", s.name, err), s.closeGroups())
+			return nil, errors.Join(fmt.Errorf("preparing DNS service %q: %w", o.Config.Name, err), s.closeGroups())
 		}
 		s.workers = append(s.workers, newWorker(s, i, g))
 	}
@@ -117,12 +116,12 @@ func (s *Service) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.started || s.closed {
-		return fmt.Errorf("starting DNS service %q: it was started or closed before", s.name)
+		return fmt.Errorf("starting DNS service %q: it was started or closed before", s.Name())
 	}
 	set := *s.settings.Load()
 	if err := s.openAll(&set, nil); err != nil {
 		s.closed = true
-		return errors.Join(fmt.Errorf("starting DNS service %q: %w", s.name, err), closeListeners(set.listeners), s.closeGroups())
+		return errors.Join(fmt.Errorf("starting DNS service %q: %w", s.Name(), err), closeListeners(set.listeners), s.closeGroups())
 	}
 	s.started = true
 	s.loadSnapshot(&set)
@@ -142,16 +141,13 @@ func (s *Service) Start() error {
 }
 
 // Update takes up other options as one swap: listeners that stay are not closed, the
-// cache is kept, and what is in flight is answered. On an error nothing has changed.
-// Name, Workers, Plain and ProbeKey cannot change.
+// cache is kept, also under another name, and what is in flight is answered. On an
+// error nothing has changed; its log lines bear the first name. Workers, Plain and ProbeKey cannot change.
 func (s *Service) Update(o Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.started || s.closed {
-		return fmt.Errorf("updating DNS service %q: it does not run", s.name)
-	}
-	if o.Config.Name != s.name {
-		return fmt.Errorf("updating DNS service %q: its name cannot become %q", s.name, o.Config.Name)
+		return fmt.Errorf("updating DNS service %q: it does not run", s.Name())
 	}
 	set, err := compile(&o)
 	if err != nil {
@@ -159,10 +155,10 @@ func (s *Service) Update(o Options) error {
 	}
 	old := s.settings.Load()
 	if err := set.certificates(old); err != nil {
-		return fmt.Errorf("updating DNS service %q: %w", s.name, err)
+		return fmt.Errorf("updating DNS service %q: %w", s.Name(), err)
 	}
 	if err := s.openAll(set, old.listeners); err != nil {
-		return errors.Join(fmt.Errorf("updating DNS service %q: %w", s.name, err), closeListeners(without(set.listeners, old.listeners)))
+		return errors.Join(fmt.Errorf("updating DNS service %q: %w", s.Name(), err), closeListeners(without(set.listeners, old.listeners)))
 	}
 	set.limiter = newLimiter(&o.Config.RateLimit, s.seed, old.limiter)
 	var unused *cache
@@ -176,6 +172,9 @@ func (s *Service) Update(o Options) error {
 		if o.Config.Cache.limits() != old.cfg.Cache.limits() {
 			set.cache.setLimits(o.Config.Cache.limits())
 		}
+	}
+	if o.Config.Name != old.cfg.Name {
+		s.renameSnapshot(&old.cfg, &o.Config)
 	}
 	s.log.blockLists(set.blockSaid)
 	s.settings.Store(set)
@@ -192,6 +191,9 @@ func (s *Service) Update(o Options) error {
 	}
 	return nil
 }
+
+// Name is the service's name, which an Update may change.
+func (s *Service) Name() string { return s.settings.Load().cfg.Name }
 
 // barrier returns when nobody uses settings any more that were replaced before.
 func (s *Service) barrier() {

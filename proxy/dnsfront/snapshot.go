@@ -190,6 +190,17 @@ func (s *Service) snapshotPath(c *Config) string {
 	return filepath.Join(s.stateDir, "cache-"+safeName(c.Name))
 }
 
+// renameSnapshot lets a crash under the new name find what a stop under the old one left.
+func (s *Service) renameSnapshot(was, is *Config) {
+	from, to := s.snapshotPath(was), s.snapshotPath(is)
+	if from == "" || to == "" {
+		return
+	}
+	if err := os.Rename(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.snapshotIgnored(err)
+	}
+}
+
 // safeName makes a file name of a service's name, different for different names.
 func safeName(name string) string {
 	out := make([]byte, 0, len(name))

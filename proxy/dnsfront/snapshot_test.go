@@ -120,3 +120,38 @@ func TestSafeName(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A service that was renamed finds its cache under its new name, after a stop and
+// after a crash.
+func TestO04RenamedServiceKeepsItsSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	f := newFront(t, setup{stateDir: dir})
+	f.ask(asking("www.example.", dns.TypeA))
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	was := f.Name()
+	f.opts.Config.Name = "recursor"
+	if err := f.Update(f.opts); err != nil || f.Name() != "recursor" {
+		t.Fatal(f.Name(), err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cache-recursor")); err != nil {
+		t.Error(err)
+	}
+	f.addr = f.Listeners()[0].Address
+	f.ask(asking("ftp.example.", dns.TypeA))
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cache-"+was)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the old name's snapshot: %v", err)
+	}
+	before := f.asked()
+	f.start()
+	f.ask(asking("www.example.", dns.TypeA))
+	f.ask(asking("ftp.example.", dns.TypeA))
+	if n := f.asked() - before; n != 0 {
+		t.Errorf("asked %d times after the restart", n)
+	}
+}

@@ -166,6 +166,11 @@ func (w *worker) acknowledge(k *keeping) {
 	conn.Commit(n, dest)
 }
 
+// spoolDir is where the service of that name has its spool.
+func spoolDir(stateDir, service string) string {
+	return filepath.Join(stateDir, "spool", url.PathEscape(service))
+}
+
 // openSpool opens the service's spool when it is wanted and not open. A service
 // without its spool still serves; mu is held.
 func (s *Service) openSpool() {
@@ -173,7 +178,10 @@ func (s *Service) openSpool() {
 	if s.options.StateDir == "" || s.spool.Load() != nil || len(s.options.Config.Acct) == 0 || !c.Spool {
 		return
 	}
-	dir := filepath.Join(s.options.StateDir, "spool", url.PathEscape(s.options.Config.Name))
+	dir := spoolDir(s.options.StateDir, s.options.Config.Name)
+	if err := settleSpool(dir); err != nil {
+		s.logger.Error("the spool of a renamed service", zap.Error(err))
+	}
 	sp, err := spool.Open(spool.Options{
 		Dir: dir, Node: s.options.Node, MaxBytes: int64(c.SpoolMax), Coalesce: c.CoalesceInterim, Now: s.now,
 		OnState: func(err error) {

@@ -42,7 +42,8 @@ type backendKey struct{ pool, backend, role string }
 // learnt is what is known of the sources of requests and of backends, for all
 // workers, kept over restarts.
 type learnt struct {
-	path   string // "": memory only
+	saving sync.Mutex // guards path; held while it is written
+	path   string     // "": memory only
 	logger *zap.Logger
 	epoch  atomic.Uint64 // changes when something is forgotten: workers drop what they hold
 	dirty  atomic.Bool
@@ -55,9 +56,25 @@ type learnt struct {
 func newLearnt(dir, service string, logger *zap.Logger) *learnt {
 	l := &learnt{logger: logger, sources: map[netip.Addr]*source{}, backends: map[backendKey]*atomic.Bool{}}
 	if dir != "" {
-		l.path = filepath.Join(dir, "radius-learnt-"+url.PathEscape(service)+".json")
+		l.path = learntPath(dir, service)
 	}
 	return l
+}
+
+func learntPath(dir, service string) string {
+	return filepath.Join(dir, "radius-learnt-"+url.PathEscape(service)+".json")
+}
+
+// moveTo keeps it in another file from now on.
+func (l *learnt) moveTo(path string) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	was := l.path
+	l.path = path
+	if err := os.Rename(was, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // source finds or makes what is known of an address whose request has a
@@ -291,6 +308,8 @@ func (l *learnt) read() error {
 
 // save writes the file anew and puts it in the old one's place.
 func (l *learnt) save() {
+	l.saving.Lock()
+	defer l.saving.Unlock()
 	if l.path == "" || !l.dirty.Swap(false) {
 		return
 	}

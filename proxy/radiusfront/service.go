@@ -274,6 +274,7 @@ func (s *Service) Update(o Options) error {
 	if err != nil {
 		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 	}
+	s.rename(s.options.Config.Name, o.Config.Name)
 	s.options = o
 	s.spoolOn.Store(o.Config.Accounting.Spool)
 	if err := s.updateSpool(); err != nil {

@@ -13,11 +13,9 @@ import (
 	"sereno/proxy/pool"
 )
 
-// dnsService is a DNS front. A reload may rename it: dnsfront itself, and its
-// own log lines, go on under the name that it was opened with.
+// dnsService is a DNS front.
 type dnsService struct {
 	*dnsfront.Service
-	opened string
 	config atomic.Pointer[dnsfront.Config]
 }
 
@@ -57,7 +55,7 @@ func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, erro
 	if err != nil {
 		return nil, err
 	}
-	f := &dnsService{Service: s, opened: name}
+	f := &dnsService{Service: s}
 	f.config.Store(&o.Config)
 	return f, nil
 }
@@ -70,12 +68,10 @@ func (s *dnsService) update(n *Node, name string, c *config.Config, pools poolSe
 	if err != nil {
 		return err
 	}
-	now := o.Config
-	o.Config.Name = s.opened
 	if err := s.Update(o); err != nil {
 		return err
 	}
-	s.config.Store(&now)
+	s.config.Store(&o.Config)
 	return nil
 }
 
