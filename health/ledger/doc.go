@@ -10,7 +10,7 @@
 //   - open.go, guard.go: the file, and what is done about one that is not ours
 //     or not whole.
 //   - store.go, prune.go: how it lies in the file, and what is forgotten when.
-//   - spans.go, report.go, level.go: what the books say about a window of time.
+//   - spans.go, report.go, course.go, level.go: what the books say about a window of time.
 //
 // What it promises: what Observe and Beat returned without an error for is on
 // disk and survives kill -9. The times in the five states add up to the window,

@@ -75,11 +75,7 @@ func (l *Ledger) Reports(at Moment, lengths []time.Duration, want func(Object) b
 	if l.db == nil {
 		return nil, errClosed
 	}
-	now, passed, _ := l.reach(at)
-	known := now
-	if passed > l.silence {
-		known = l.now
-	}
+	now, known := l.horizon(at)
 	windows := make([]Window, len(lengths))
 	for i, d := range lengths {
 		windows[i] = Window{From: now.Add(-max(d, 0)), To: now}
@@ -107,24 +103,44 @@ func (l *Ledger) Reports(at Moment, lengths []time.Duration, want func(Object) b
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger %s: %w", l.path, err)
 	}
-	slices.SortFunc(out, func(a, b Report) int {
-		return cmp.Or(-cmp.Compare(a.Object.Kind, b.Object.Kind), cmp.Compare(a.Object.Pool, b.Object.Pool),
-			cmp.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Object.Role, b.Object.Role))
-	})
+	slices.SortFunc(out, func(a, b Report) int { return inOrder(a.Object, b.Object) })
 	return out, nil
 }
 
-// report is about one object, of which something is known until known; counts are its
-// requests in each window.
-func (l *Ledger) report(tx *bolt.Tx, b *book, known time.Time, windows []Window, counts []requests) (Report, error) {
+// inOrder compares as reports are sorted.
+func inOrder(a, b Object) int {
+	return cmp.Or(-cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Role, b.Role))
+}
+
+// horizon is the books' time at a moment, and until when they know anything.
+func (l *Ledger) horizon(at Moment) (now, known time.Time) {
+	now, passed, _ := l.reach(at)
+	if passed > l.silence {
+		return now, l.now
+	}
+	return now, now
+}
+
+// entries are all changes of an object, in order.
+func (l *Ledger) entries(tx *bolt.Tx, b *book) ([]entry, error) {
 	var entries []entry
 	if err := entriesOf(tx, b.id, func(e entry) { entries = append(entries, e) }); err != nil {
-		return Report{}, err
+		return nil, err
 	}
 	for i := range l.unsaved { // later than all that is saved
 		if l.unsaved[i].book == b {
 			entries = append(entries, l.unsaved[i].entry)
 		}
+	}
+	return entries, nil
+}
+
+// report is about one object, of which something is known until known; counts are its
+// requests in each window.
+func (l *Ledger) report(tx *bolt.Tx, b *book, known time.Time, windows []Window, counts []requests) (Report, error) {
+	entries, err := l.entries(tx, b)
+	if err != nil {
+		return Report{}, err
 	}
 	r := Report{Object: b.object, State: b.last.state, Cause: b.last.cause, Since: b.last.at, First: b.first}
 	spans := spansOf(entries, known)

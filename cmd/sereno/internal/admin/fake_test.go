@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,14 @@ type fakeNode struct {
 	calls   []string
 }
 
-func (n *fakeNode) Status() Status { return n.status }
+func (n *fakeNode) Status() Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.status
+	s.Services = slices.Clone(s.Services)
+	s.BGP.Neighbors = slices.Clone(s.BGP.Neighbors)
+	return s
+}
 
 func (n *fakeNode) Ready() (bool, []string) {
 	n.mu.Lock()

@@ -35,6 +35,10 @@ type coded struct {
 	body any
 }
 
+// columns is a document of many numbers: it is sent in one line, and packed for those who can
+// unpack it.
+type columns struct{ body any }
+
 // endpoints are all paths there are, at both doors.
 func (s *Server) endpoints() map[string]*endpoint {
 	return map[string]*endpoint{
@@ -44,7 +48,10 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/api/v1/openapi.yaml":    {serve: describe},
 		"/api/v1/status":          {answer: s.status},
 		"/api/v1/events":          {serve: s.events},
+		"/api/v1/live":            {serve: s.live},
+		"/api/v1/history":         {answer: s.history},
 		"/api/v1/availability":    {serve: s.availability},
+		"/api/v1/timeline":        {answer: s.timeline},
 		"/api/v1/drain":           {change: true, answer: s.drain, takes: []string{"target", "for", "force"}},
 		"/api/v1/undrain":         {change: true, answer: s.undrain, takes: []string{"target"}},
 		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},
@@ -141,11 +148,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, e *endpoint) {
 		writeJSON(w, codeOf(err), bodyOf(err))
 		return
 	}
-	if c, ok := body.(coded); ok {
-		writeJSON(w, c.code, c.body)
-		return
+	switch b := body.(type) {
+	case coded:
+		writeJSON(w, b.code, b.body)
+	case columns:
+		writeColumns(w, r, b.body)
+	default:
+		writeJSON(w, http.StatusOK, body)
 	}
-	writeJSON(w, http.StatusOK, body)
 }
 
 // bounded runs read while few others do. It returns false if it did not, because the client
@@ -238,4 +248,19 @@ func writeJSON(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_, _ = w.Write(buffer.Bytes()) // a client that went away needs no answer
+}
+
+func writeColumns(w http.ResponseWriter, r *http.Request, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Accept-Encoding")
+	if unpacks(r) {
+		w.Header().Set("Content-Encoding", "gzip")
+		data = packed(data)
+	}
+	_, _ = w.Write(data) // a client that went away needs no answer
 }

@@ -189,17 +189,10 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	for kind, n := range m.Requests {
 		e.counter(c.d.radRequests, n, m.Service, kind)
 	}
-	var accepted, rejected uint64
 	for a, n := range m.Answers {
 		e.counter(c.d.radAnswers, n, m.Service, a.Kind, a.Code, a.Source)
-		switch {
-		case a.Kind != "auth" || a.Source == "duplicate":
-		case a.Code == "Access-Accept":
-			accepted += n
-		case a.Code == "Access-Reject":
-			rejected += n
-		}
 	}
+	accepted, rejected := m.logins()
 	e.counter(c.d.radLogins, accepted, m.Service, "accepted")
 	e.counter(c.d.radLogins, rejected, m.Service, "rejected")
 	for d, n := range m.Drops {

@@ -51,6 +51,10 @@ type Node interface {
 	// everything if service is empty, for windows of these lengths until now.
 	// ErrNotFound: there is no such service.
 	Availability(service string, lengths []time.Duration) (Availability, error)
+	// Timeline reads from the same books when which of these was in which state, over the
+	// window of that length until now: at most MaxSpans and the last MaxOutages of each.
+	// ErrNotFound: there is no such service.
+	Timeline(service string, length time.Duration) (Timeline, error)
 }
 
 // Changes is the answer of a reload that was applied.

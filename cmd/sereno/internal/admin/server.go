@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Node     Node
 	Registry *prometheus.Registry // NewRegistry's: what /metrics shows; New adds the API's own
+	Snapshot func() Snapshot      // NewRegistry's: what the history is made of; nil: none is kept
 	Name     string               // of the node: a name under which `listen` may be asked
 	Logger   *zap.Logger          // nil: silent
 	Now      func() time.Time     // nil: time.Now
@@ -43,6 +44,10 @@ type Server struct {
 
 	token    atomic.Pointer[token]
 	hub      *hub
+	snapshot func() Snapshot
+	recorder recorder
+	feed     feed
+	changed  chan struct{} // an event was published
 	refusals *refusals
 	panics   atomic.Uint64
 	reads    chan struct{} // holds one for each answer that is being made
@@ -53,6 +58,8 @@ type Server struct {
 	open    map[string]*door // by kind
 	closed  bool
 	leaving sync.WaitGroup // doors that a reload has closed
+	stop    chan struct{}  // closed to end the recording; nil before it has begun
+	ended   sync.WaitGroup // of the recording
 }
 
 // New is a Server that is not open yet. It registers its own metrics with o.Registry.
@@ -63,6 +70,7 @@ func newServer(o Options, l limits) (*Server, error) {
 		node: o.Node, registry: o.Registry, name: o.Name, log: o.Logger, now: o.Now, limits: l,
 		hub: newHub(l.subscribers), reads: make(chan struct{}, l.reads), descs: newServerDescs(),
 		wanted: o.Doors, open: map[string]*door{},
+		snapshot: o.Snapshot, feed: feed{subs: map[chan []byte]struct{}{}}, changed: make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -77,8 +85,20 @@ func newServer(o Options, l limits) (*Server, error) {
 	return s, nil
 }
 
-// Start opens every door; on an error none is open.
-func (s *Server) Start() error { return s.Update(s.wanted) }
+// Start opens every door and begins to keep the history; on an error none is open.
+func (s *Server) Start() error {
+	if err := s.Update(s.wanted); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snapshot != nil && s.stop == nil {
+		stop := make(chan struct{})
+		s.stop = stop
+		s.ended.Go(func() { s.record(stop) })
+	}
+	return nil
+}
 
 // Update opens, closes and keeps doors until they are as d says; on an error nothing has
 // changed. Requests that are being answered at a door that closes are finished. It is the
@@ -174,6 +194,10 @@ func (s *Server) Publish(e Event) {
 	if err := s.hub.publish(e); err != nil {
 		s.log.Error("admin: an event was lost", zap.Error(err))
 	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
 }
 
 // Addresses are the addresses of the open doors as they are, for where a port was 0: the
@@ -197,7 +221,12 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	doors := s.open
 	s.open, s.closed = map[string]*door{}, true
+	if s.stop != nil {
+		close(s.stop)
+		s.stop = nil
+	}
 	s.mu.Unlock()
+	s.ended.Wait()
 	s.hub.close()
 	errs := make(chan error, len(doors))
 	for _, d := range doors {

@@ -31,6 +31,7 @@ type DNSMetrics struct {
 	CacheMisses  uint64                //
 	Latency      map[string]*Histogram // by source
 	Upstream     map[string]uint64     // what happened between us and the backends, by event; outside the equation
+	Good, Valid  uint64                // queries that were answered well, of those that could be (A31)
 }
 
 // Missing is how many queries the figures do not account for; 0 in a sound snapshot.
@@ -58,11 +59,27 @@ type RADIUSMetrics struct {
 	Spool    *SpoolMetrics         // nil without one
 	Upstream map[string]uint64     // what happened between us and the backends, by event; outside the equation
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
+
+	Good, Valid uint64 // requests that were answered well, of those that could be (A31)
 }
 
 // Missing is how many requests the figures do not account for; 0 in a sound snapshot.
 func (m RADIUSMetrics) Missing() int64 {
 	return sum(m.Requests) - sum(m.Answers) - sum(m.Drops) - m.InFlight
+}
+
+// logins are the Access-Accepts and Access-Rejects, repeated answers not counted again.
+func (m RADIUSMetrics) logins() (accepted, rejected uint64) {
+	for a, n := range m.Answers {
+		switch {
+		case a.Kind != "auth" || a.Source == "duplicate":
+		case a.Code == "Access-Accept":
+			accepted += n
+		case a.Code == "Access-Reject":
+			rejected += n
+		}
+	}
+	return accepted, rejected
 }
 
 // RADIUSAnswer are the labels of an answer.

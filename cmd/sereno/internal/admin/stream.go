@@ -15,6 +15,11 @@ import (
 // an ID and an Event as JSON. `?last=N` sends the last N first; a client that comes back with
 // Last-Event-ID gets what it missed, as far as it is kept.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	s.follow(w, r, func(sub *subscriber, missed []stamped, to *eventWriter) { s.stream(r, sub, missed, nil, to) })
+}
+
+// follow subscribes a client to the events and has run send to it.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, run func(*subscriber, []stamped, *eventWriter)) {
 	few, err := lastOf(r.URL.Query())
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err)
@@ -33,18 +38,20 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.hub.unsubscribe(sub)
-	s.stream(r, sub, missed, &eventWriter{w, http.NewResponseController(w), s.limits.event})
+	to := &eventWriter{w, http.NewResponseController(w), s.limits.event}
+	// The server's deadline for reading a request would end the stream.
+	if err := to.control.SetReadDeadline(time.Time{}); err != nil {
+		return
+	}
+	if err := to.send("retry: 2000\n\n"); err != nil {
+		return
+	}
+	run(sub, missed, to)
 }
 
-// stream sends until the client goes, is too slow, or the hub closes.
-func (s *Server) stream(r *http.Request, sub *subscriber, missed []stamped, w *eventWriter) {
-	// The server's deadline for reading a request would end the stream.
-	if err := w.control.SetReadDeadline(time.Time{}); err != nil {
-		return
-	}
-	if err := w.send("retry: 2000\n\n"); err != nil {
-		return
-	}
+// stream sends events, and frames if there are any, until the client goes, is too slow, or
+// the hub closes.
+func (s *Server) stream(r *http.Request, sub *subscriber, missed []stamped, frames <-chan []byte, w *eventWriter) {
 	for _, e := range missed {
 		if err := w.event(s.hub.id(e), e.data); err != nil {
 			return
@@ -62,6 +69,11 @@ func (s *Server) stream(r *http.Request, sub *subscriber, missed []stamped, w *e
 				return
 			}
 			err = w.event(s.hub.id(e), e.data)
+		case f, ok := <-frames:
+			if !ok {
+				return
+			}
+			err = w.send(string(f))
 		case <-alive.C:
 			err = w.send(": alive\n\n")
 		}

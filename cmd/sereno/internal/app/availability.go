@@ -23,6 +23,10 @@ import (
 // nearest bound of the latency histogram that is not above it.
 func (s *dnsService) answeredWell(within config.GoodWithinConfig) requests {
 	st := s.Stats()
+	return dnsAnsweredWell(&st, within)
+}
+
+func dnsAnsweredWell(st *dnsfront.Stats, within config.GoodWithinConfig) requests {
 	var given, failed uint64
 	for t := range dnsfront.NumTransports {
 		for src := range dnsfront.NumSources {
@@ -59,6 +63,10 @@ var radiusFailures = []radiusfront.Reason{
 // that were answered within good_within.radius or .accounting.
 func (s *radiusService) answeredWell(within config.GoodWithinConfig) requests {
 	st := s.Stats()
+	return radiusAnsweredWell(&st, within)
+}
+
+func radiusAnsweredWell(st *radiusfront.Stats, within config.GoodWithinConfig) requests {
 	var out requests
 	for kind, limit := range map[radiusfront.Kind]time.Duration{radiusfront.KindAuth: within.RADIUS, radiusfront.KindAcct: within.Accounting} {
 		var given, failed uint64
@@ -146,6 +154,46 @@ func (s *shape) booksOf(service string) (func(ledger.Object) bool, error) {
 	return func(o ledger.Object) bool {
 		return o == serviceObject(service) || o.Kind == ledger.Backend && pools[o.Pool]
 	}, nil
+}
+
+// Timeline reads from the books when a service and the backends of its pools, or
+// everything, was in which state.
+func (n *Node) Timeline(service string, length time.Duration) (admin.Timeline, error) {
+	s := n.shape.Load()
+	want, err := s.booksOf(service)
+	if err != nil {
+		return admin.Timeline{}, err
+	}
+	books := n.books.books.Load()
+	if books == nil {
+		return admin.Timeline{}, fmt.Errorf("the books of availability could not be opened: the log says why")
+	}
+	at := n.books.clock.Now()
+	courses, err := books.Courses(at, length, admin.MaxSpans, want)
+	if err != nil {
+		return admin.Timeline{}, err
+	}
+	now := books.Now(at)
+	out := admin.Timeline{Node: s.config.Node.Name, From: admin.At(now.Add(-length)), To: admin.At(now)}
+	for i := range courses {
+		out.Objects = append(out.Objects, adminCourse(&courses[i]))
+	}
+	return out, nil
+}
+
+func adminCourse(c *ledger.Course) admin.Course {
+	out := admin.Course{
+		Kind: string(c.Object.Kind), Name: c.Object.Name, Pool: c.Object.Pool, Role: c.Object.Role,
+		First: admin.At(c.First), Coarse: c.Coarse, OutagesTotal: len(c.Outages),
+	}
+	for i := range c.Spans {
+		span := &c.Spans[i]
+		out.Spans = append(out.Spans, admin.Span{From: admin.Instant{Time: span.From}, State: span.State.String(), Cause: span.Cause})
+	}
+	for i := max(0, len(c.Outages)-admin.MaxOutages); i < len(c.Outages); i++ {
+		out.Outages = append(out.Outages, *adminOutage(&c.Outages[i]))
+	}
+	return out
 }
 
 func adminBooks(r *ledger.Report, lengths []time.Duration, target float64) admin.Books {

@@ -27,7 +27,7 @@ type front interface {
 	// answeredWell counts the requests for the books of availability.
 	answeredWell(within config.GoodWithinConfig) requests
 	// measure adds the front's figures, taken at one moment.
-	measure(*admin.Snapshot)
+	measure(*admin.Snapshot, config.GoodWithinConfig)
 }
 
 // description names one front of a configuration.

@@ -102,13 +102,15 @@ func (s *dnsService) status() admin.Service {
 	return out
 }
 
-func (s *dnsService) measure(snap *admin.Snapshot) {
+func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfig) {
 	st, listeners, name := s.Stats(), s.Listeners(), s.config.Load().Name
 	m := admin.DNSMetrics{
 		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
 		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Latency: map[string]*admin.Histogram{},
 	}
+	well := dnsAnsweredWell(&st, within)
+	m.Good, m.Valid = well.good, well.valid
 	for _, l := range listeners {
 		for src := range dnsfront.NumSources {
 			for _, rcode := range commonRcodes {

@@ -118,13 +118,15 @@ func (s *radiusService) status() admin.Service {
 	return out
 }
 
-func (s *radiusService) measure(snap *admin.Snapshot) {
+func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinConfig) {
 	st, listeners, name := s.Stats(), s.Listeners(), s.config.Load().Name
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions),
 		Unsigned: map[string]uint64{}, Upstream: map[string]uint64{"moved": st.Moved, "repeated": st.Repeated},
 	}
+	well := radiusAnsweredWell(&st, within)
+	m.Good, m.Valid = well.good, well.valid
 	for r := range radiusfront.NumReplyReasons {
 		m.Upstream["reply-"+r.String()] = st.Replies[r]
 	}

@@ -11,7 +11,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	s, routes := n.shape.Load(), n.routes.Status()
 	var out admin.Snapshot
 	for _, f := range s.fronts {
-		f.measure(&out)
+		f.measure(&out, s.config.Availability.GoodWithin)
 	}
 	for _, v := range n.services.All() {
 		out.Services = append(out.Services, admin.ServiceMetrics{Service: v.Name, State: string(v.State)})

@@ -161,7 +161,7 @@ func (n *Node) makeDoor(c *config.Config) error {
 		return err
 	}
 	server, err := admin.New(admin.Options{
-		Node: n, Registry: registry, Name: c.Node.Name, Logger: n.log, Doors: doorsOf(c),
+		Node: n, Registry: registry, Snapshot: n.snapshot, Name: c.Node.Name, Logger: n.log, Doors: doorsOf(c),
 	})
 	if err != nil {
 		return err

@@ -34,6 +34,10 @@ func (n *fakeNode) Availability(service string, lengths []time.Duration) (admin.
 	return a, n.note("availability %q %v", service, lengths)
 }
 
+func (n *fakeNode) Timeline(service string, length time.Duration) (admin.Timeline, error) {
+	return admin.Timeline{}, n.note("timeline %q %v", service, length)
+}
+
 func TestA32AvailabilityFitsTheTerminal(t *testing.T) {
 	node, socket := startNode(t)
 	for _, test := range []struct {
