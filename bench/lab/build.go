@@ -11,8 +11,8 @@ import (
 	"sereno/bench/load"
 )
 
-// sites is how many sites there are.
-const sites = 2
+// maxSites is how many sites there can be; most scenarios have two.
+const maxSites = 3
 
 // Options say what is run and how.
 type Options struct {
@@ -23,7 +23,8 @@ type Options struct {
 
 // Rates of the load, in requests a second.
 const (
-	dnsRate    = 400
+	dnsRate    = 300
+	dns6Rate   = 100 // over IPv6
 	radiusRate = 40
 )
 
@@ -35,20 +36,20 @@ type laboratory struct {
 	frr      *frr
 	access   *bird
 	watchers []*watcher
-	nodes    [sites + 1]*node // by site, from 1
-	unbound  [sites + 1][3]*process
-	radius   [sites + 1][3]*process
+	sites    int
+	nodes    [maxSites + 1]*node // by site, from 1
+	unbound  [maxSites + 1][3]*process
+	radius   [maxSites + 1][3]*process
 	stop     context.CancelFunc // of the watchers and of the load
 	ctx      context.Context
-
-	dns   traffic
-	login traffic
+	traffic  []*traffic
 }
 
 // traffic is load that goes on.
 type traffic struct {
 	name   string
 	rate   float64
+	may    uint64 // may be lost
 	books  func() load.Books
 	result chan outcome
 }
@@ -60,50 +61,44 @@ type outcome struct {
 
 // setup is what scenarios want to be different.
 type setup struct {
+	sites     int    // 2
 	whenDown  string // withdraw
 	neighbors string // more of them for node 1, in YAML
 	names     int    // how many names are asked again and again; 0: every name is new
-	warm      bool   // site 2 is asked for a while before site 1 is there, so that both have the names in their caches
+	warm      bool   // every site is the only or the best one for a while, so that all have the names in their caches
 }
 
 // build starts everything, and returns once both sites' routes are at both routers. What it started is ended by the
 // end of the process.
 func build(ctx context.Context, o Options, s setup) (*laboratory, error) {
-	l := &laboratory{options: o, timing: wholeTiming}
+	if s.sites == 0 {
+		s.sites = 2
+	}
+	if s.whenDown == "" {
+		s.whenDown = "withdraw"
+	}
+	l := &laboratory{options: o, timing: wholeTiming, sites: s.sites}
 	if o.Short {
 		l.timing = shortTiming
 	}
 	l.ctx, l.stop = context.WithCancel(ctx)
-	if err := errors.Join(furnish(), connect()); err != nil {
+	if err := errors.Join(furnish(), connect(l.sites)); err != nil {
 		return l, err
 	}
 	if err := errors.Join(l.startServers(), l.startRouters(s.whenDown == "hand-over")); err != nil {
 		return l, err
 	}
-	for site := sites; site >= 1; site-- {
-		more := ""
-		if site == 1 {
-			more = s.neighbors
-		}
-		whenDown := s.whenDown
-		if whenDown == "" {
-			whenDown = "withdraw"
-		}
-		n, err := newNode(site, o.Sereno, l.timing, whenDown, more)
-		if err != nil {
+	for site := l.sites; site >= 1; site-- { // the best one last
+		if err := l.startNode(site, s); err != nil {
 			return l, err
 		}
-		l.nodes[site] = n
-		if err := n.start(); err != nil {
-			return l, err
-		}
-		if site == 2 && s.warm {
-			if err := l.warmUp(s); err != nil {
+		if site > 1 && s.warm {
+			if err := l.warmUp(site, s); err != nil {
 				return l, err
 			}
 		}
 	}
-	for site := 1; site <= sites; site++ {
+	for site := 1; site <= l.sites; site++ {
 		if err := l.routed(site); err != nil {
 			return l, err
 		}
@@ -114,8 +109,18 @@ func build(ctx context.Context, o Options, s setup) (*laboratory, error) {
 	return l, l.startLoad(s.names)
 }
 
+func (l *laboratory) startNode(site int, s setup) (err error) {
+	if site > 1 {
+		s.neighbors = ""
+	}
+	if l.nodes[site], err = newNode(site, l.options.Sereno, l.timing, s.whenDown, s.neighbors); err != nil {
+		return err
+	}
+	return l.nodes[site].start()
+}
+
 func (l *laboratory) startServers() error {
-	for site := 1; site <= sites; site++ {
+	for site := 1; site <= l.sites; site++ {
 		for number := 1; number <= 2; number++ {
 			var err, also error
 			l.unbound[site][number], err = unbound(site, number)
@@ -130,8 +135,8 @@ func (l *laboratory) startServers() error {
 
 func (l *laboratory) startRouters(export bool) error {
 	var err, also, access error
-	l.bird, err = coreBIRD(export)
-	l.frr, also = coreFRR(export)
+	l.bird, err = coreBIRD(l.sites, export)
+	l.frr, also = coreFRR(l.sites, export)
 	l.access, access = subscriberBIRD()
 	if err = errors.Join(err, also, access); err != nil {
 		return err
@@ -140,18 +145,20 @@ func (l *laboratory) startRouters(export bool) error {
 	return nil
 }
 
-// warmUp asks site 2, which is alone, for all the names.
-func (l *laboratory) warmUp(s setup) error {
-	if err := l.routed(2); err != nil {
+// warmUp asks a site, which is the best one now, for all the names.
+func (l *laboratory) warmUp(site int, s setup) error {
+	if err := l.routed(site); err != nil {
 		return err
 	}
-	if err := l.startLoad(s.names); err != nil {
-		return err
+	if len(l.traffic) == 0 {
+		if err := l.startLoad(s.names); err != nil {
+			return err
+		}
 	}
 	return l.pause(2500 * time.Millisecond)
 }
 
-// routed waits until both prefixes of a site are at both routers, and the prefixes at the subscribers'.
+// routed waits until all prefixes of a site are at both routers, and the prefixes at the subscribers'.
 func (l *laboratory) routed(site int) error {
 	for _, w := range l.watchers {
 		for _, prefix := range []string{dnsPrefix, radiusPrefix} {
@@ -161,13 +168,21 @@ func (l *laboratory) routed(site int) error {
 		}
 	}
 	return l.eventually("the subscribers have the routes", 20*time.Second, func() bool {
-		if l.access.conn == nil && l.access.connect() != nil {
+		return l.subscribed(dnsPrefix, func(v view) bool { return v.best != "" }) && l.subscribed(radiusPrefix, func(v view) bool { return v.best != "" })
+	})
+}
+
+// subscribed says whether the subscribers' router has a prefix as wanted, in both families.
+func (l *laboratory) subscribed(prefix string, want func(view) bool) bool {
+	if l.access.conn == nil && l.access.connect() != nil {
+		return false
+	}
+	for _, p := range both(prefix) {
+		if v, err := l.access.ask(p); err != nil || !want(v) {
 			return false
 		}
-		dns, err := l.access.ask(dnsPrefix)
-		radius, also := l.access.ask(radiusPrefix)
-		return err == nil && also == nil && dns.best != "" && radius.best != ""
-	})
+	}
+	return true
 }
 
 // until waits until a router's view of a prefix is as wanted, and gives the moment.
@@ -175,7 +190,7 @@ func (l *laboratory) until(w *watcher, prefix string, since time.Time, want func
 	var at time.Time
 	err := l.eventually(w.label()+" has "+prefix+" as it should", patience, func() bool {
 		var ok bool
-		at, ok = w.first(prefix, since, want)
+		at, ok = w.all(prefix, since, want)
 		return ok
 	})
 	return at, err
@@ -211,34 +226,44 @@ func (l *laboratory) pause(d time.Duration) error {
 
 // startLoad starts asking, from the subscribers' namespace.
 func (l *laboratory) startLoad(names int) error {
-	dnsAt, authAt, acctAt := netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("192.0.2.18:1812"), netip.MustParseAddrPort("192.0.2.18:1813")
-	source := netip.MustParseAddr(subscriberAddress)
 	return within(subscribers, func() error {
-		d, err := load.NewDNS(load.DNSConfig{
-			Common:  load.Common{Rate: dnsRate, Timeout: 3 * time.Second, Source: source, Laboratory: []netip.Addr{dnsAt.Addr()}},
-			Targets: []netip.AddrPort{dnsAt}, Names: names, Labels: loadLabels,
-		})
-		if err != nil {
-			return err
+		for _, d := range []struct {
+			name, target, source string
+			rate                 float64
+			names                int
+		}{
+			{"DNS", "192.0.2.53:53", subscriberAddress, dnsRate, names},
+			{"DNS over IPv6", "[2001:db8:53::53]:53", subscriberAddress6, dns6Rate, names / 5}, // as often asked for each of them
+		} {
+			target := netip.MustParseAddrPort(d.target)
+			g, err := load.NewDNS(load.DNSConfig{
+				Common:  load.Common{Rate: d.rate, Timeout: 3 * time.Second, Source: netip.MustParseAddr(d.source), Laboratory: []netip.Addr{target.Addr()}},
+				Targets: []netip.AddrPort{target}, Names: d.names, Labels: loadLabels,
+			})
+			if err != nil {
+				return err
+			}
+			l.begin(d.name, d.rate, g.Run, g.Books)
 		}
+		auth, acct := netip.MustParseAddrPort("192.0.2.18:1812"), netip.MustParseAddrPort("192.0.2.18:1813")
 		r, err := load.NewRADIUS(load.RADIUSConfig{
-			Common:  load.Common{Rate: radiusRate, Timeout: 6 * time.Second, Source: source, Laboratory: []netip.Addr{authAt.Addr()}},
-			Targets: []load.RADIUSTarget{{Auth: authAt, Acct: acctAt}}, Secret: []byte(nasSecret), PAP: 2, CHAP: 2, Acct: 1, Users: users,
+			Common: load.Common{Rate: radiusRate, Timeout: 6 * time.Second, Source: netip.MustParseAddr(subscriberAddress),
+				Laboratory: []netip.Addr{auth.Addr()}},
+			Targets: []load.RADIUSTarget{{Auth: auth, Acct: acct}}, Secret: []byte(nasSecret), PAP: 2, CHAP: 2, Acct: 1, Users: users,
 		})
 		if err != nil {
 			return err
 		}
-		l.dns = begin(l.ctx, "DNS", dnsRate, d.Run, d.Books)
-		l.login = begin(l.ctx, "RADIUS", radiusRate, r.Run, r.Books)
+		l.begin("RADIUS", radiusRate, r.Run, r.Books)
 		return nil
 	})
 }
 
-func begin(ctx context.Context, name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) traffic {
-	t := traffic{name, rate, books, make(chan outcome, 1)}
+func (l *laboratory) begin(name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
+	t := &traffic{name: name, rate: rate, books: books, result: make(chan outcome, 1)}
+	l.traffic = append(l.traffic, t)
 	go func() {
-		b, err := run(ctx)
+		b, err := run(l.ctx)
 		t.result <- outcome{b, err}
 	}()
-	return t
 }

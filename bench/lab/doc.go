@@ -1,14 +1,14 @@
 // Package lab is a small provider on one machine: subscribers, a core of two
-// routers (BIRD 2 and FRR), two sites, each with a node and its own resolvers
-// (Unbound) and RADIUS servers (FreeRADIUS). All programs are the real ones,
-// the node is the real binary, and the network between them is made of network
-// namespaces and veth pairs.
+// routers (BIRD 2 and FRR), two or three sites, each with a node and its own
+// resolvers (Unbound) and RADIUS servers (FreeRADIUS). All programs are the real
+// ones, the node is the real binary, and the network between them is made of
+// network namespaces and veth pairs.
 //
 //	     subscribers  (load, BIRD)
 //	      │        │
 //	   core-1 ── core-2        BIRD, FRR: AS 64500, iBGP
-//	    │   ╲    ╱   │
-//	    │     ╳      │         eBGP, every node with both
+//	    │   ╲    ╱   │         eBGP, every node with both: a session for IPv4 and
+//	    │     ╳      │         one for IPv6, with TCP MD5 and GTSM
 //	  node-1      node-2       sereno: AS 64512
 //	    │            │
 //	servers-1    servers-2     2 Unbound, 2 FreeRADIUS each

@@ -62,7 +62,7 @@ pools:
       - {name: freeradius-1, address: %[9]s, secret: %[11]s}
       - {name: freeradius-2, address: %[10]s, secret: %[11]s}
 dns:
-  - {name: resolver, listen: ["192.0.2.53:53"], pool: resolvers, allow: ["198.51.100.0/24"]}
+  - {name: resolver, listen: ["192.0.2.53:53", "[2001:db8:53::53]:53"], pool: resolvers, allow: ["198.51.100.0/24", "2001:db8:100::/64"]}
 radius:
   - name: pppoe
     auth: ["192.0.2.18:1812"]
@@ -76,26 +76,37 @@ const routeConfig = `bgp:
   router_id: 10.255.1.%[2]d
   site: %[2]d
   neighbors:
-    - {name: core-1, address: %[3]s, asn: %[4]d, source: %[5]s, connect_retry: 1s}
-    - {name: core-2, address: %[6]s, asn: %[4]d, source: %[7]s, connect_retry: 1s}
-%[8]sanycast:
-  - {name: dns-vip, prefixes: ["192.0.2.53/32"], requires: [resolver], %[9]s}
-  - {name: radius-vip, prefixes: ["192.0.2.18/32"], requires: [pppoe], %[9]s}
+%[3]sanycast:
+  - {name: dns-vip, prefixes: ["%[5]s", "%[6]s"], requires: [resolver], %[4]s}
+  - {name: radius-vip, prefixes: ["%[7]s"], requires: [pppoe], %[4]s}
 `
 
-// newNode writes a node's configuration. Site 1 is the better one for the routers, by its MED.
-func newNode(site int, binary string, t timing, whenDown, neighbors string) (*node, error) {
+// neighborConfig is a session with a router of the core.
+const neighborConfig = "    - {name: core-%d-%s, address: %q, asn: %d, source: %q, connect_retry: 1s, ttl_security: 255, password_file: %s}\n"
+
+// newNode writes a node's configuration. Site 1 is the best one for the routers, by its MED.
+func newNode(site int, binary string, t timing, whenDown, more string) (*node, error) {
 	n := &node{site: site, socket: fmt.Sprintf("%s/node-%d.sock", dir, site)}
 	n.http.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", n.socket)
 	}}
 	n.http.Timeout = 3 * time.Second
+	secret := filepath.Join(dir, "session.secret")
+	if err := os.WriteFile(secret, []byte(sessionSecret+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	var neighbors strings.Builder
+	for _, f := range families {
+		for core := 1; core <= 2; core++ {
+			fmt.Fprintf(&neighbors, neighborConfig, core, f.channel, f.coreAt(site, core), coreASN, f.nodeAt(site, core), secret)
+		}
+	}
 	med := (site - 1) * 50
 	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v",
 		whenDown, t.announceAfter, t.drain, med, 1000+med, whenDown != "hand-over")
 	text := fmt.Sprintf(nodeConfig, site, dir, t.dnsInterval, t.dnsTimeout, server(site, 11), server(site, 12),
 		t.radiusInterval, t.radiusTmo, server(site, 21), server(site, 22), serverSecret, subscriberAddress, nasSecret) +
-		fmt.Sprintf(routeConfig, nodeASN, site, coreAt(site, 1), coreASN, nodeAt(site, 1), coreAt(site, 2), nodeAt(site, 2), neighbors, entry)
+		fmt.Sprintf(routeConfig, nodeASN, site, neighbors.String()+more, entry, dnsPrefix, dnsPrefix6, radiusPrefix)
 	n.file = filepath.Join(dir, fmt.Sprintf("node-%d.yaml", site))
 	n.process = &process{name: nodeSpace(site), namespace: nodeSpace(site), path: binary, args: []string{"run", "-c", n.file}}
 	return n, os.WriteFile(n.file, []byte(text), 0o600)

@@ -34,8 +34,7 @@ type play struct {
 	rows  []row
 	notes []string // the routers' histories, where a bound was broken
 
-	mayLose struct{ dns, radius uint64 }
-	why     string // why something may be lost
+	why string // why something may be lost
 }
 
 // ErrBusy says that a bound did not hold, and that the machine let a node stand still meanwhile: it measures the
@@ -90,7 +89,7 @@ func (p *play) starved(out io.Writer) bool {
 	return found
 }
 
-// step waits until a prefix is as wanted at both routers, and holds the time since then to the bound; FRR's work queue
+// step waits until a prefix is as wanted at both routers, DNS in both families, and holds the time since then to the bound; FRR's work queue
 // is allowed 60 ms more (A11).
 func (p *play) step(what, prefix string, since time.Time, want func(view) bool, bound time.Duration) error {
 	for _, w := range p.watchers {
@@ -123,7 +122,7 @@ func (p *play) stepAt(w *watcher, what, prefix string, since time.Time, want fun
 func (p *play) never(what, prefix string, since time.Time, bad func(view) bool) {
 	for _, w := range p.watchers {
 		r := row{what: what, at: w.label(), text: "never"}
-		if at, ok := w.first(prefix, since, bad); ok {
+		if at, ok := w.some(prefix, since, bad); ok {
 			r.text, r.violation = fmt.Sprintf("after %s", at.Sub(since).Round(time.Millisecond)), true
 			p.notes = append(p.notes, w.tell(prefix, p.begin))
 		}
@@ -167,9 +166,9 @@ func (p *play) backendIs(site int, name, role string, states ...string) func() b
 
 // lossFor allows the loss of what is sent in a time, and of what was on its way: 50 ms of it.
 func (p *play) lossFor(d time.Duration, why string) {
-	seconds := (d + 50*time.Millisecond).Seconds()
-	p.mayLose.dns += uint64(dnsRate*seconds) + 1
-	p.mayLose.radius += uint64(radiusRate*seconds) + 1
+	for _, t := range p.traffic {
+		t.may += uint64(t.rate*(d+50*time.Millisecond).Seconds()) + 1
+	}
 	p.why = why
 }
 
@@ -183,13 +182,13 @@ func (p *play) moved(prefix string, since time.Time, site int) (time.Duration, e
 func (p *play) settle() error {
 	err := p.pause(500 * time.Millisecond)
 	p.stop()
-	for i, t := range []traffic{p.dns, p.login} {
+	for _, t := range p.traffic {
 		o := <-t.result
 		err = errors.Join(err, o.err)
-		b, may := &o.books, []uint64{p.mayLose.dns, p.mayLose.radius}[i]
+		b := &o.books
 		lost := b.Lost + b.Wrong + b.Waiting
-		r := row{what: t.name + " load", at: "all", violation: lost > may || b.Answered == 0}
-		r.text = fmt.Sprintf("%d sent, %d lost, %d wrong (of both at most %d); p50 %s, p99 %s, max %s", b.Sent, b.Lost, b.Wrong, may,
+		r := row{what: t.name + " load", at: "all", violation: lost > t.may || b.Answered == 0}
+		r.text = fmt.Sprintf("%d sent, %d lost, %d wrong (of both at most %d); p50 %s, p99 %s, max %s", b.Sent, b.Lost, b.Wrong, t.may,
 			short(b.Latency.Quantile(0.5)), short(b.Latency.Quantile(0.99)), short(b.Latency.Max()))
 		p.rows = append(p.rows, r)
 		if r.violation {

@@ -21,6 +21,8 @@ func Scenarios() []Scenario {
 			setup: setup{whenDown: "demote", names: 50, warm: true}, play: allSickDemote},
 		{Name: "all-sick-hand-over", Says: "every resolver of site 1, then of site 2, is killed; when_down: hand-over",
 			setup: setup{whenDown: "hand-over", names: 50, warm: true}, play: allSickHandOver},
+		{Name: "three-sites-hand-over", Says: "every resolver of site 1, 2 and 3 is killed, one site after the other; when_down: hand-over",
+			setup: setup{sites: 3, whenDown: "hand-over", names: 50, warm: true}, play: threeSitesHandOver},
 		{Name: "backend-blackholed", Says: "nothing that a resolver and a RADIUS server of site 1 send arrives, for a while", play: backendBlackholed},
 		{Name: "backend-servfail", Says: "a resolver of site 1 answers SERVFAIL to everything", play: backendServfail},
 		{Name: "backend-half-servfail", Says: "a resolver of site 1 answers SERVFAIL to every second query", play: backendHalfServfail},

@@ -170,7 +170,7 @@ func flapping(p *play) error {
 		if err := p.step(what, dnsPrefix, restarted, is(1, announced), p.back(delay, p.timing.dnsInterval, p.timing.dnsTimeout)); err != nil {
 			return err
 		}
-		if at, ok := p.watchers[0].first(dnsPrefix, restarted, is(1, announced)); ok && at.Sub(restarted) < delay {
+		if at, ok := p.watchers[0].some(dnsPrefix, restarted, is(1, announced)); ok && at.Sub(restarted) < delay {
 			return fmt.Errorf("%s after %s, before its hold-down of %s", what, at.Sub(restarted), delay)
 		}
 		delay *= 2

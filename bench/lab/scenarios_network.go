@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -35,7 +34,7 @@ func linkCut(p *play) error {
 	}
 	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
 		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
-		if _, ok := second.first(prefix, since, not(1, announced)); ok {
+		if _, ok := second.some(prefix, since, not(1, announced)); ok {
 			r.text, r.violation = "it was", true
 		}
 		p.rows = append(p.rows, r)
@@ -49,8 +48,7 @@ func routerRestarted(p *play) error {
 		return err
 	}
 	if err := p.eventually("the subscribers' router turns to the second router", 5*time.Second, func() bool {
-		v, err := p.access.ask(dnsPrefix)
-		return err == nil && v.best == core2
+		return p.subscribed(dnsPrefix, func(v view) bool { return v.best == core2 })
 	}); err != nil {
 		return err
 	}
@@ -66,122 +64,19 @@ func routerRestarted(p *play) error {
 	}
 	first, second := p.watchers[0], p.watchers[1]
 	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
-		for site := 1; site <= sites; site++ {
+		for site := 1; site <= p.sites; site++ {
 			what := fmt.Sprintf("%s route of node %d back", name, site)
 			if err := p.stepAt(first, what, prefix, again, is(site, announced), reconnect); err != nil {
 				return err
 			}
 		}
 		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
-		if _, ok := second.first(prefix, since, not(1, announced)); ok {
+		if _, ok := second.some(prefix, since, not(1, announced)); ok {
 			r.text, r.violation = "it was", true
 		}
 		p.rows = append(p.rows, r)
 	}
 	return p.pause(2 * time.Second)
-}
-
-// killResolvers kills both resolvers of a site, and gives the moment from which there was none (A11).
-func (p *play) killResolvers(site int) (time.Time, error) {
-	err := errors.Join(p.unbound[site][1].kill(), p.unbound[site][2].kill())
-	return time.Now(), err
-}
-
-// allSick kills every resolver, and gives the moments from which a site had none.
-func (p *play) allSick() (since [sites + 1]time.Time, err error) {
-	for site := sites; site >= 1; site-- {
-		if since[site], err = p.killResolvers(site); err != nil {
-			return since, err
-		}
-	}
-	return since, nil
-}
-
-func allSickWithdraw(p *play) error {
-	since, err := p.allSick()
-	if err != nil {
-		return err
-	}
-	for site := 1; site <= sites; site++ {
-		if err := p.step(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, since[site], is(site, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	if err := p.pause(2 * time.Second); err != nil {
-		return err
-	}
-	again := time.Now()
-	for site := 1; site <= sites; site++ {
-		if err := errors.Join(p.unbound[site][1].start(), p.unbound[site][2].start()); err != nil {
-			return err
-		}
-	}
-	bound := p.back(p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)
-	for site := 1; site <= sites; site++ {
-		if err := p.step(fmt.Sprintf("DNS route of node %d back", site), dnsPrefix, again, is(site, announced), bound); err != nil {
-			return err
-		}
-	}
-	p.never("RADIUS route of node 1 gone", radiusPrefix, p.begin, not(1, announced))
-	p.mayLose.dns = uint64(dnsRate * time.Since(p.begin).Seconds())
-	p.why = "every DNS query while nobody had a route: when_down: withdraw is for prefixes that somebody else announces too"
-	return nil
-}
-
-func allSickDemote(p *play) error {
-	since, err := p.allSick()
-	if err != nil {
-		return err
-	}
-	for site := 1; site <= sites; site++ {
-		if err := p.step(fmt.Sprintf("DNS route of node %d demoted", site), dnsPrefix, since[site], is(site, demoted), p.timing.foundDNS()+200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	if err := p.pause(4 * time.Second); err != nil {
-		return err
-	}
-	for site := 1; site <= sites; site++ {
-		p.never(fmt.Sprintf("DNS route of node %d gone", site), dnsPrefix, p.begin, is(site, absent))
-	}
-	return nil
-}
-
-func allSickHandOver(p *play) error {
-	bound := p.timing.foundDNS() + 200*time.Millisecond
-	since, err := p.killResolvers(1)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(
-		p.step("DNS goes to another site", dnsPrefix, since, movedFrom(1), bound),
-		p.step("DNS route of node 1 gone: handed over", dnsPrefix, since, is(1, absent), bound+2*time.Second)); err != nil {
-		return err
-	}
-	if err := p.pause(lease + time.Second); err != nil {
-		return err
-	}
-	p.never("DNS route of node 2 not announced", dnsPrefix, since, not(2, announced))
-	last, err := p.killResolvers(2)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(
-		p.step("DNS route of node 2 demoted: the last one", dnsPrefix, last, is(2, demoted), bound),
-		p.step("DNS route of node 1 back, demoted", dnsPrefix, last, is(1, demoted), bound+lease+2*time.Second)); err != nil {
-		return err
-	}
-	if err := p.pause(lease + time.Second); err != nil {
-		return err
-	}
-	p.never("DNS route of node 2 gone", dnsPrefix, since, is(2, absent))
-	again := time.Now()
-	if err := errors.Join(p.unbound[1][1].start(), p.unbound[1][2].start()); err != nil {
-		return err
-	}
-	return errors.Join(
-		p.step("DNS route of node 1 announced", dnsPrefix, again, is(1, announced), p.back(2*p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)),
-		p.step("DNS route of node 2 gone: handed over", dnsPrefix, again, is(2, absent), p.back(2*p.timing.announceAfter, p.timing.dnsInterval, p.timing.dnsTimeout)+3*time.Second))
 }
 
 // malignNeighbor is a third neighbor of node 1.

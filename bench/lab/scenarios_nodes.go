@@ -70,8 +70,8 @@ func (p *play) signalSpeakers(s syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	if len(pids) < 2 {
-		return fmt.Errorf("node 1 has speakers %v, want one for each router", pids)
+	if len(pids) < 2*len(families) {
+		return fmt.Errorf("node 1 has speakers %v, want one for each router and family", pids)
 	}
 	for _, pid := range pids {
 		err = errors.Join(err, syscall.Kill(pid, s))
@@ -179,7 +179,7 @@ func (p *play) stopped(site int) error {
 }
 
 func rollingUpgrade(p *play) error {
-	for site := 1; site <= sites; site++ {
+	for site := 1; site <= p.sites; site++ {
 		if err := p.stopped(site); err != nil {
 			return err
 		}

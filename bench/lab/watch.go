@@ -14,8 +14,17 @@ const glance = 4 * time.Millisecond
 // prefixes that the nodes announce.
 const (
 	dnsPrefix    = "192.0.2.53/32"
+	dnsPrefix6   = "2001:db8:53::53/128"
 	radiusPrefix = "192.0.2.18/32"
 )
+
+// both gives the prefixes that scenarios mean by one of them: DNS has one of each family, in one anycast entry.
+func both(prefix string) []string {
+	if prefix == dnsPrefix {
+		return []string{dnsPrefix, dnsPrefix6}
+	}
+	return []string{prefix}
+}
 
 // moment is when a router's view of a prefix changed.
 type moment struct {
@@ -39,7 +48,7 @@ func watch(ctx context.Context, r router) *watcher {
 		ticker := time.NewTicker(glance)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
-			for _, prefix := range []string{dnsPrefix, radiusPrefix} {
+			for _, prefix := range []string{dnsPrefix, dnsPrefix6, radiusPrefix} {
 				v, err := r.ask(prefix)
 				if err != nil {
 					v = view{down: true}
@@ -65,7 +74,31 @@ func (w *watcher) note(prefix string, v view) {
 	}
 }
 
-// first gives the first moment, from since on, at which the router's view of a prefix was as wanted.
+// all gives the first moment, from since on, by which the router's view of a prefix was as wanted, in both families.
+func (w *watcher) all(prefix string, since time.Time, want func(view) bool) (last time.Time, ok bool) {
+	for _, p := range both(prefix) {
+		at, ok := w.first(p, since, want)
+		if !ok {
+			return at, false
+		}
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last, true
+}
+
+// some gives the first moment, from since on, at which the router's view of a prefix was such, in any family.
+func (w *watcher) some(prefix string, since time.Time, bad func(view) bool) (first time.Time, ok bool) {
+	for _, p := range both(prefix) {
+		if at, was := w.first(p, since, bad); was && (!ok || at.Before(first)) {
+			first, ok = at, true
+		}
+	}
+	return first, ok
+}
+
+// first is both for one family.
 func (w *watcher) first(prefix string, since time.Time, want func(view) bool) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -89,8 +122,10 @@ func (w *watcher) tell(prefix string, since time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var s strings.Builder
-	for _, m := range w.history[prefix] {
-		fmt.Fprintf(&s, "  %s %s %+.3fs: best %q, paths %v, down %v\n", w.label(), prefix, m.at.Sub(since).Seconds(), m.best, m.paths, m.down)
+	for _, p := range both(prefix) {
+		for _, m := range w.history[p] {
+			fmt.Fprintf(&s, "  %s %s %+.3fs: best %q, paths %v, down %v\n", w.label(), p, m.at.Sub(since).Seconds(), m.best, m.paths, m.down)
+		}
 	}
 	return s.String()
 }
