@@ -22,13 +22,14 @@ const (
 // process keeps the speaker of one neighbor alive: it starts it, feeds it,
 // kills it when it is silent for a lease, and starts another.
 type process struct {
-	name string
-	o    *SpeakersOptions
-	log  *zap.Logger
-	wake chan struct{} // something is to be sent
-	quit chan struct{}
-	done chan struct{}
-	once sync.Once
+	name     string
+	o        *SpeakersOptions
+	log      *zap.Logger
+	wake     chan struct{} // something is to be sent
+	released chan struct{} // a hold has ended before its time
+	quit     chan struct{}
+	done     chan struct{}
+	once     sync.Once
 
 	mu         sync.Mutex
 	session    Session
@@ -58,7 +59,7 @@ type process struct {
 func newProcess(o *SpeakersOptions, s Session) *process {
 	now := time.Now()
 	return &process{name: s.Name, o: o, log: o.Log.With(zap.String("neighbor", s.Name)), session: s,
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), released: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		speaker: "starting", state: Down, since: now, downSince: now, marginFrom: now,
 		margin: [2]time.Duration{s.Lease, s.Lease}}
 }
@@ -122,20 +123,32 @@ func (p *process) run(after <-chan struct{}) {
 			return
 		default:
 		}
-		var wait time.Duration
-		if wanted {
-			wait = p.holdTime()
-		} else {
-			wait = p.buried(words, born)
+		if !wanted {
+			if !p.rest(p.buried(words, born)) {
+				return
+			}
+			continue
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-p.quit:
-			t.Stop()
-			return
-		case <-t.C:
+		for wait := p.holdTime(); wait > 0; wait = p.holdTime() {
+			if !p.rest(wait) {
+				return
+			}
 		}
 	}
+}
+
+// rest waits before the next life, or until a hold is released; false: there
+// is none.
+func (p *process) rest(wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-p.quit:
+		return false
+	case <-p.released:
+	case <-t.C:
+	}
+	return true
 }
 
 // live starts one child and serves it to its end. wanted is true if we ended it.
@@ -390,8 +403,27 @@ func (p *process) hold(words string, length time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heldUntil, p.lastError = time.Now().Add(length), words
+	select {
+	case <-p.released: // of an earlier hold
+	default:
+	}
 	p.log.Warn("session held closed", zap.String("reason", words))
 	p.poke()
+}
+
+// release ends a hold before its time.
+func (p *process) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !time.Now().Before(p.heldUntil) {
+		return
+	}
+	p.heldUntil = time.Time{}
+	p.log.Warn("session tried again: no other one is left")
+	select {
+	case p.released <- struct{}{}:
+	default:
+	}
 }
 
 func (p *process) isHeld() bool { return p.holdTime() > 0 }
@@ -402,10 +434,11 @@ func (p *process) holdTime() time.Duration {
 	return time.Until(p.heldUntil)
 }
 
-func (p *process) isEstablished() bool {
+// established tells whether the session stands, and whose routes it carries.
+func (p *process) established() (Family, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.state == Established
+	return p.session.Family, p.state == Established
 }
 
 func (p *process) flooded() (n, limit int, flood bool) {

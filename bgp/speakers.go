@@ -174,7 +174,7 @@ func (s *Speakers) monitor() {
 		case <-s.stop:
 			return
 		case <-t.C:
-			s.closeFloods()
+			s.holdFloods()
 			s.logAlarms(shown)
 		}
 	}
@@ -202,20 +202,26 @@ func (s *Speakers) logAlarms(shown map[string]string) {
 	}
 }
 
-// closeFloods holds a session closed on which a neighbor sends far too many
-// routes, as long as another one is established: the last one stays up (A19).
-func (s *Speakers) closeFloods() {
+// holdFloods holds a session closed on which a neighbor sends far too many
+// routes, as long as another one of its family is established: the last one
+// stays up (A19). When no other one is left it is tried again before its time:
+// a neighbor that sends too much is better than none.
+func (s *Speakers) holdFloods() {
 	list := s.snapshot()
-	established := 0
+	standing := map[Family]int{}
 	for _, p := range list {
-		if p.isEstablished() {
-			established++
+		if f, ok := p.established(); ok {
+			standing[f]++
 		}
 	}
 	for _, p := range list {
-		if n, limit, flood := p.flooded(); flood && established > 1 {
-			established--
+		f, ok := p.established()
+		if n, limit, flood := p.flooded(); ok && flood && standing[f] > 1 {
+			standing[f]--
 			p.hold(fmt.Sprintf("closed for %v: it sends %d routes, more than %d times max_received (%d)", floodHold, n, floodFactor, limit), floodHold)
+		}
+		if standing[f] == 0 {
+			p.release()
 		}
 	}
 }

@@ -231,6 +231,46 @@ func TestA19FloodIsAnAlarmAndClosesAllButTheLastSession(t *testing.T) {
 	})
 }
 
+// TestA19TheLastSessionOfAFamilyStaysUp: a session of the other family carries none of its routes.
+func TestA19TheLastSessionOfAFamilyStaysUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"), neighbor("core-2", "10.0.0.3"), neighbor("core-1-v6", "2001:db8::1")), nil)
+		f.confirm(goodRoutes(), 2*time.Second)
+		report := func(name string, change func(*Report)) {
+			for i := range f.fakes.count() {
+				if x := f.fakes.get(i); x.session.Name == name {
+					x.set(change)
+				}
+			}
+		}
+		states := func() (out []string) {
+			for _, n := range f.Neighbors() {
+				out = append(out, n.State)
+			}
+			return out
+		}
+		report("core-1-v6", func(r *Report) { r.Received = 300_000 })
+		report("core-1", func(r *Report) { r.Received = 300_000 })
+		f.confirm(goodRoutes(), 5*time.Second)
+		if got := fmt.Sprint(states()); got != "[down established established]" {
+			t.Errorf("states %s, want the flood closed that is not the last of its family", got)
+		}
+		began := f.fakes.count()
+		report("core-2", func(r *Report) { r.State = Connecting })
+		f.confirm(goodRoutes(), 3*time.Second)
+		if got := fmt.Sprint(states()); got != "[established connecting established]" || f.fakes.count() != began+1 {
+			t.Errorf("states %s: what was closed for its flood is needed now", got)
+		}
+		report("core-2", func(r *Report) { r.State = Established })
+		report("core-1", func(r *Report) { r.Received = 300_000 })
+		f.confirm(goodRoutes(), 5*time.Minute-10*time.Second)
+		if got := fmt.Sprint(states()); got != "[down established established]" || f.fakes.count() != began+1 {
+			t.Errorf("states %s, %d speakers: want it closed again, for 5 minutes", got, f.fakes.count())
+		}
+		f.close(t)
+	})
+}
+
 func TestA20ReloadKeepsUnchangedSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one, two := neighbor("core-1", "10.0.0.1"), neighbor("core-2", "10.0.0.3")

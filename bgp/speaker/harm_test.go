@@ -3,64 +3,22 @@ package speaker
 import (
 	"context"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
-	wire "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"sereno/bgp"
 )
-
-// malign is a neighbor that opens a session properly and then sends a message
-// of a type that does not exist, which makes GoBGP v3 panic.
-func malign(t *testing.T) netip.AddrPort {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				open := wire.NewBGPOpenMessage(64500, 9, "10.0.0.66", []wire.OptionParameterInterface{
-					wire.NewOptionParameterCapability([]wire.ParameterCapabilityInterface{wire.NewCapMultiProtocol(wire.RF_IPv4_UC)})})
-				keepalive := wire.NewBGPKeepAliveMessage()
-				for _, m := range []*wire.BGPMessage{open, keepalive} {
-					b, err := m.Serialize()
-					if err != nil {
-						return
-					}
-					if _, err := conn.Write(b); err != nil {
-						return
-					}
-					time.Sleep(20 * time.Millisecond)
-				}
-				bad := append([]byte(strings.Repeat("\xff", 16)), 0, 19, 200)
-				if _, err := conn.Write(bad); err != nil {
-					return
-				}
-				_, _ = io.Copy(io.Discard, conn) // until it is closed
-			}()
-		}
-	}()
-	return netip.MustParseAddrPort(l.Addr().String())
-}
 
 func TestA15MalformedMessageCostsOneSessionOnly(t *testing.T) {
 	t.Parallel()
 	r := startGoRouter(t, localRouter)
 	s := settings(r.address(), vip)
-	bad := neighbor("core-2", malign(t))
-	bad.Address, bad.Source = "127.0.0.1", "127.0.0.3"
+	bad := neighbor("core-2", rawNeighbor(t, afterwards(rawMessage(200)))) // of a type that does not exist: GoBGP v3 panics
+	bad.Source = "127.0.0.3"
 	s.BGP.Neighbors = append(s.BGP.Neighbors, bad)
 	c := startNode(t, s)
 	c.SetServices(up)

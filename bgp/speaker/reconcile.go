@@ -20,8 +20,13 @@ type keeper struct {
 	session   *bgp.Session
 	desired   map[netip.Prefix]bgp.Route
 	report    bgp.Report
-	connected bool // TCP stood at the last change that was told
+	connected bool      // TCP stood at the last change that was told
+	asked     time.Time // since when our OPEN waits for the neighbor's; zero: it does not
 }
+
+// silence is how long a neighbor may take for its OPEN before that is told.
+// GoBGP itself waits for 4 minutes (RFC 4271 §8.2.2).
+const silence = 5 * time.Second
 
 func newKeeper(g *gobgp, s *bgp.Session) *keeper {
 	return &keeper{g: g, session: s, desired: map[netip.Prefix]bgp.Route{},
@@ -181,6 +186,14 @@ func (k *keeper) noteState(states []api.PeerState_SessionState, info peerInfo) {
 			}
 		}
 		k.connected = s == api.PeerState_OPENSENT || s == api.PeerState_OPENCONFIRM
+	}
+	switch {
+	case info.state != api.PeerState_OPENSENT:
+		k.asked = time.Time{}
+	case k.asked.IsZero():
+		k.asked = time.Now()
+	case time.Since(k.asked) >= silence:
+		k.g.log.note("the neighbor takes the connection and does not answer our OPEN")
 	}
 	state := bgp.Connecting
 	if info.state == api.PeerState_ESTABLISHED {
