@@ -121,12 +121,17 @@ func (w *worker) post(k *keeping) {
 
 // readLetters answers what is on disk now.
 func (w *worker) readLetters() {
-	w.letters.mu.Lock()
-	list := w.letters.list
-	w.letters.list = w.lettersSpare[:0]
-	w.letters.mu.Unlock()
-	for i, k := range list {
-		list[i] = nil
+	if w.read == len(w.taken) {
+		w.letters.mu.Lock()
+		w.taken, w.letters.list = w.letters.list, w.taken[:0]
+		w.letters.mu.Unlock()
+		w.read = 0
+	}
+	for w.read < len(w.taken) {
+		k := w.taken[w.read]
+		w.taken[w.read] = nil
+		w.read++
+		w.entry = k.entry
 		switch {
 		case k.entry != nil && k.err != nil:
 			k.entry.flight.keeping = nil
@@ -136,8 +141,8 @@ func (w *worker) readLetters() {
 		case k.answered && k.err == nil:
 			w.service.spool.Load().Cancel(k.ref) // a backend was quicker than the disk
 		}
+		w.entry = nil
 	}
-	w.lettersSpare = list[:0]
 }
 
 // acknowledge answers a record that is on disk, synced (R40).

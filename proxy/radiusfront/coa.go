@@ -75,6 +75,7 @@ func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 		return
 	}
 	e := w.newEntry()
+	w.entry = e
 	e.hash, e.dest, e.conn, e.auth = hash, *d, c, auth
 	e.code, e.id, e.kind, e.signed = code, p[1], KindCoA, true
 	nas, cause, reason := w.routeCoA(peers, secret, p)

@@ -68,6 +68,8 @@ type deliverer struct {
 	closed   bool
 	readers  sync.WaitGroup
 
+	shippingNow *spool.Delivery // at hand, for when it makes us panic
+
 	reports []report
 	replied []*pool.Backend
 }
@@ -142,6 +144,7 @@ func (d *deliverer) adopt(v *view) {
 // released: it may call back into who asks for Stats.
 func (d *deliverer) step() {
 	d.mu.Lock()
+	defer d.settled()
 	now := d.now()
 	d.refill()
 	for s := range d.shipping {
@@ -153,6 +156,18 @@ func (d *deliverer) step() {
 		d.fill(q.ID, now)
 	}
 	d.prune(now)
+}
+
+// settled ends what was done with mu held. A record that made us panic is set
+// aside; it is deferred as it is, so that it can recover.
+func (d *deliverer) settled() {
+	if fault := recover(); fault != nil {
+		d.service.faults.Caught(fault, nil)
+		if v := d.shippingNow; v != nil {
+			d.spool.SetAside(v)
+		}
+	}
+	d.shippingNow = nil
 	d.unlock()
 }
 
@@ -196,10 +211,13 @@ func (d *deliverer) fill(queue uint32, now int64) {
 		if !ok {
 			return
 		}
+		d.shippingNow = v
 		if canary {
 			d.canaries[queue] = now
 		}
-		if !d.ship(v, queue, t, pl, canary, now) || canary {
+		went := d.ship(v, queue, t, pl, canary, now)
+		d.shippingNow = nil
+		if !went || canary {
 			return
 		}
 	}
@@ -261,7 +279,8 @@ func (d *deliverer) pick(v *spool.Delivery, pl *pool.Pool) *pool.Backend {
 // failed deals with a record that cannot be sent at all, which only damage or a
 // packet without room explains.
 func (d *deliverer) failed(v *spool.Delivery, err error) {
-	d.logger.Error("a spooled accounting record is set aside", zap.Uint64("record", v.ID), zap.Error(err))
+	d.service.repeats.Line(zap.ErrorLevel, "a spooled accounting record is set aside").
+		Say(func() []zap.Field { return []zap.Field{zap.Uint64("record", v.ID), zap.Error(err)} })
 	d.spool.SetAside(v)
 }
 
@@ -289,7 +308,8 @@ func (d *deliverer) load(s *shipment, t *target, now int64) error {
 	r := radwire.RequestRewrite{From: d.secretOf(rec.nas, peer), To: peer.secret, UserName: rec.userName}
 	out, id, err := d.outlet(s.backend).take(d, now)
 	if err != nil {
-		d.logger.Warn("no socket for spooled accounting", zap.String("backend", s.backend.Name()), zap.Error(err))
+		d.service.repeats.Line(zap.WarnLevel, "no socket for spooled accounting", zap.String("backend", s.backend.Name())).
+			Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
 		return nil
 	}
 	if out == nil {
@@ -347,8 +367,10 @@ func (d *deliverer) round(s *shipment, now int64) {
 	proven := now-d.proofs[s.queue] < asideProof && d.proofs[s.queue] > 0
 	if v.Tries+1 >= asideTries && v.Trying >= asideTime && proven {
 		delete(d.tried, v.ID)
-		d.logger.Error("a spooled accounting record is set aside: no backend acknowledged it in ten tries, while they acknowledged others",
-			zap.Uint64("record", v.ID), zap.String("last_backend", s.backend.Name()))
+		d.service.repeats.Line(zap.ErrorLevel, "a spooled accounting record is set aside: no backend acknowledged it in ten tries, while they acknowledged others").
+			Say(func() []zap.Field {
+				return []zap.Field{zap.Uint64("record", v.ID), zap.String("last_backend", s.backend.Name())}
+			})
 		d.spool.SetAside(v)
 		return
 	}
@@ -382,7 +404,12 @@ func (d *deliverer) land(s *shipment, now int64, rest bool) {
 // received takes one datagram of a backend.
 func (d *deliverer) received(o *outSocket, data []byte) {
 	d.mu.Lock()
-	defer d.unlock()
+	defer func() {
+		if fault := recover(); fault != nil {
+			d.service.faults.Caught(fault, radwire.Mask(nil, data))
+		}
+		d.unlock()
+	}()
 	if d.closed {
 		return
 	}

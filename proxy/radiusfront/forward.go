@@ -51,6 +51,11 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	f := w.newFlight()
 	e.flight, f.entry = f, e
 	f.client, f.secret, f.target, f.pool = cl, secret, t, pl
+	cl.inFlight.Add(1)
+	w.service.inFlight.Add(1)
+	w.book.inFlight[e.kind]++
+	w.table.insert(e)
+	w.active.Store(true)
 	f.request = w.buffers.keep(p)
 	f.received, f.deadline = w.now, w.now+t.limits[e.kind].timeout
 	f.hash = w.hashKey(t, p, &e.dest)
@@ -67,12 +72,6 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 		f.userName = w.stripped(p)
 	}
 	pl.Request()
-	cl.inFlight.Add(1)
-	w.service.inFlight.Add(1)
-	w.book.inFlight[e.kind]++
-	w.table.insert(e)
-	w.active.Store(true)
-
 	if e.kind == KindAcct && w.spoolFirst(f) {
 		return
 	}
@@ -85,6 +84,7 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 
 // refuse ends a request that has no flight yet.
 func (w *worker) refuse(e *entry, reason Reason) {
+	w.entry = nil
 	w.book.drops[e.kind][reason]++
 	*e = entry{slot: noSlot, chain: w.freeEntry}
 	w.freeEntry = e
@@ -222,29 +222,9 @@ func hashBytes(b []byte) uint64 {
 	return mix(h)
 }
 
-// logLimit lets through one line a second and counts the rest.
-type logLimit struct {
-	at     int64
-	silent int
-	used   bool
-}
-
-// allow tells whether a line may be written now, and how many were left out.
-func (l *logLimit) allow(now int64) (left int, ok bool) {
-	if l.used && now-l.at < int64(time.Second) {
-		l.silent++
-		return 0, false
-	}
-	left = l.silent
-	*l = logLimit{at: now, used: true}
-	return left, true
-}
-
 // logPorts tells that a backend has no source port left, or that the system
 // gave no socket.
 func (w *worker) logPorts(up *upstream, err error) {
-	if left, ok := w.portErrors.allow(w.now); ok {
-		w.logger.Warn("no identifier for a request", zap.String("backend", up.name),
-			zap.Stringer("kind", up.kind), zap.Error(err), zap.Int("not_logged", left))
-	}
+	w.service.repeats.Line(zap.WarnLevel, "no identifier for a request", zap.String("backend", up.name), zap.String("kind", up.kind.String())).
+		Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
 }

@@ -125,6 +125,7 @@ const (
 	ReasonClosing                             // the service is being stopped
 	ReasonSpoolFull                           // no backend answers, and the spool has no room for a record of its class (R43)
 	ReasonSpoolFailed                         // no backend answers, and the disk did not take it (R40)
+	ReasonPanic                               // a fault of ours (O33)
 	NumReasons
 )
 
@@ -132,7 +133,7 @@ var reasonNames = [NumReasons]string{
 	"malformed", "message-authenticators", "code", "unknown-client", "authenticator", "message-authenticator",
 	"unsigned", "replaced", "duplicate", "loop", "too-long", "client-limit", "service-limit",
 	"no-backend", "no-identifier", "timeout", "state-lost", "no-pool", "stale", "forbidden", "closing",
-	"spool-full", "spool-failed",
+	"spool-full", "spool-failed", "panic",
 }
 
 // String is the reason as a metric's label.

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/radwire"
 )
 
@@ -42,19 +43,20 @@ type backendKey struct{ pool, backend, role string }
 // learnt is what is known of the sources of requests and of backends, for all
 // workers, kept over restarts.
 type learnt struct {
-	saving sync.Mutex // guards path; held while it is written
-	path   string     // "": memory only
-	logger *zap.Logger
-	epoch  atomic.Uint64 // changes when something is forgotten: workers drop what they hold
-	dirty  atomic.Bool
+	saving  sync.Mutex // guards path; held while it is written
+	path    string     // "": memory only
+	logger  *zap.Logger
+	repeats *insight.Repeats
+	epoch   atomic.Uint64 // changes when something is forgotten: workers drop what they hold
+	dirty   atomic.Bool
 
 	mu       sync.Mutex
 	sources  map[netip.Addr]*source
 	backends map[backendKey]*atomic.Bool
 }
 
-func newLearnt(dir, service string, logger *zap.Logger) *learnt {
-	l := &learnt{logger: logger, sources: map[netip.Addr]*source{}, backends: map[backendKey]*atomic.Bool{}}
+func newLearnt(dir, service string, logger *zap.Logger, repeats *insight.Repeats) *learnt {
+	l := &learnt{logger: logger, repeats: repeats, sources: map[netip.Addr]*source{}, backends: map[backendKey]*atomic.Bool{}}
 	if dir != "" {
 		l.path = learntPath(dir, service)
 	}
@@ -331,7 +333,7 @@ func (l *learnt) save() {
 	}
 	if err != nil {
 		l.dirty.Store(true)
-		l.logger.Warn("keeping what was learnt of Message-Authenticators", zap.Error(err))
+		l.repeats.Line(zap.WarnLevel, "keeping what was learnt of Message-Authenticators").Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
 	}
 }
 

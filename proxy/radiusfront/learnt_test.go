@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"layeh.com/radius"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/radwire"
 )
 
@@ -130,7 +131,7 @@ func TestR13IsKeptOverARestart(t *testing.T) {
 }
 
 func TestR13MemoryIsBounded(t *testing.T) {
-	l := newLearnt("", "x", zap.NewNop())
+	l := newLearnt("", "x", zap.NewNop(), insight.NewRepeats(nil))
 	a := netip.MustParseAddr("10.0.0.0")
 	for range maxSources + 1000 {
 		a = a.Next()

@@ -25,7 +25,7 @@ func (w *worker) reply(pt *port, data []byte) {
 	}
 	s := &pt.slots[p[1]]
 	f := s.f
-	if f == nil {
+	if f == nil || f.entry.flight != f {
 		if pt.rests(p[1]) {
 			w.tooLate(up, &pt.late[p[1]], p)
 		} else {
@@ -34,6 +34,7 @@ func (w *worker) reply(pt *port, data []byte) {
 		return
 	}
 	e, i := f.entry, s.i
+	w.entry = e
 	a := &f.attempts[i]
 	if reason := w.verifyReply(e, a, p); reason != NumReplyReasons {
 		w.ignore(up, reason)

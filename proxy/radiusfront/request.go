@@ -60,6 +60,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	}
 
 	e := w.newEntry()
+	w.entry = e
 	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, auth
 	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
 	if len(w.view.coaPeers) > 0 {
@@ -106,6 +107,7 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 		}
 	}
 	cl.badAuth.Add(1)
+	w.logUnverified(cl, reason)
 	return nil, false, reason
 }
 
@@ -230,6 +232,7 @@ func (w *worker) status(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 		return
 	}
 	cl.badAuth.Add(1)
+	w.logUnverified(cl, ReasonMessageAuthenticator)
 	w.book.drops[KindStatus][ReasonMessageAuthenticator]++
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
@@ -26,6 +27,9 @@ const drainPoll = 10 * time.Millisecond
 // Service is one RADIUS service. Its methods are safe for concurrent use.
 type Service struct {
 	logger        *zap.Logger
+	repeats       *insight.Repeats
+	unknown       *insight.Line
+	faults        *insight.Faults
 	now           func() time.Time
 	probe         radwire.ProbeSecret
 	stateMark     [proxyStateMark]byte
@@ -81,8 +85,10 @@ func New(o Options) (*Service, error) {
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
 		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(), sessions: newSessions(maxSessions),
 	}
+	s.repeats = insight.NewRepeats(s.logger)
+	s.unknown, s.faults = s.repeats.Line(zap.WarnLevel, "packet from an unknown client"), insight.NewFaults(s.repeats)
 	s.spoolOn.Store(o.Config.Accounting.Spool)
-	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger)
+	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger, s.repeats)
 	mark := radwire.NewProbeSecret() // any random bytes will do
 	copy(s.stateMark[:], mark[:])
 	if _, err := listenAddrs(&o.Config); err != nil {
@@ -442,6 +448,7 @@ func (s *Service) Packets() uint64 {
 // ctx ends, and closes every socket. It returns ctx's error when requests were
 // left unanswered. Calling it again does nothing.
 func (s *Service) Close(ctx context.Context) error {
+	defer s.repeats.Close()
 	s.mu.Lock()
 	if s.state != serving {
 		if s.state == created {
@@ -481,10 +488,13 @@ func (s *Service) drain(ctx context.Context) error {
 	return nil
 }
 
-// logUnknown tells of a packet from an address that no client has, at most
-// once a second for each worker (R05).
+// logUnknown tells of a packet from an address that no client has (R05).
 func (w *worker) logUnknown(peer netip.AddrPort) {
-	if left, ok := w.unknown.allow(w.now); ok {
-		w.logger.Warn("packet from an unknown client", zap.Stringer("address", peer), zap.Int("not_logged", left))
-	}
+	w.service.unknown.Say(func() []zap.Field { return []zap.Field{zap.Stringer("address", peer)} })
+}
+
+// logUnverified tells of a request that fits none of its client's secrets.
+func (w *worker) logUnverified(cl *client, reason Reason) {
+	w.service.repeats.Line(zap.WarnLevel, "a request does not fit the client's secret", zap.String("client", cl.name)).
+		Say(func() []zap.Field { return []zap.Field{zap.Stringer("reason", reason)} })
 }

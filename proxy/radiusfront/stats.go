@@ -87,6 +87,8 @@ type Stats struct {
 	Remembered int64
 	// Sessions is how many sessions accounting says are open.
 	Sessions int
+	// Panics counts faults of ours that were caught.
+	Panics uint64
 	// Spool is nil without a spool.
 	Spool     *SpoolStats
 	Clients   []ClientStats
@@ -167,6 +169,23 @@ func (b *book) addTo(s *Stats) {
 	s.Repeated += b.repeated
 }
 
+// settle counts what a panic left neither answered nor dropped nor in flight as
+// dropped. Between two packets each worker's book balances by itself.
+func (b *book) settle() {
+	for k := range NumKinds {
+		left := int64(b.requests[k]) - b.inFlight[k]
+		for c := range b.answers[k] {
+			for _, n := range b.answers[k][c] {
+				left -= int64(n)
+			}
+		}
+		for _, n := range b.drops[k] {
+			left -= int64(n)
+		}
+		b.drops[k][ReasonPanic] += uint64(max(0, left))
+	}
+}
+
 // Stats takes the mutex of every worker at once, so that what it gives is of
 // one instant.
 func (s *Service) Stats() Stats {
@@ -190,6 +209,7 @@ func (s *Service) Stats() Stats {
 		w.mu.Unlock()
 	}
 	st.Remembered = s.remembered.Load()
+	st.Panics = s.faults.Total()
 	st.Sessions = s.sessions.count()
 	st.Spool = s.spoolStats()
 	for _, u := range ups {

@@ -200,6 +200,9 @@ func (w *wheel) move(e *entry, due int64) {
 	w.add(e, due)
 }
 
+// repeat has the last tick's slot visited again, because it was not to its end.
+func (w *wheel) repeat() { w.done-- }
+
 // expire calls due for each entry whose time has come; due may add, move and
 // remove any entry.
 func (w *wheel) expire(now int64, due func(*entry)) {

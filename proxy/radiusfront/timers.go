@@ -74,7 +74,14 @@ func (w *worker) schedule(f *flight) {
 	w.wheel.move(f.entry, due)
 }
 
-// due is called for an entry whose time has come.
+// fire is called for an entry whose time has come.
+func (w *worker) fire(e *entry) {
+	w.entry = e
+	w.due(e)
+	w.entry = nil
+}
+
+// due does what an entry's timer was set for.
 func (w *worker) due(e *entry) {
 	f := e.flight
 	if f == nil {
@@ -154,9 +161,11 @@ func (w *worker) leave(up *upstream, to whom, left int) int {
 				w.leaving = true
 				return 0
 			}
+			w.entry = s.f.entry
 			if w.moveOn(s.f, to, free) {
 				left--
 			}
+			w.entry = nil
 		}
 	}
 	return left

@@ -60,15 +60,19 @@ type worker struct {
 	freeEntry    *entry
 	freeFlight   *flight
 	dueFn        func(*entry)
+	passFn       func()
 	sources      map[netip.Addr]*source // part of the service's learnt
 	sourcesEpoch uint64
-	unknown      logLimit
-	portErrors   logLimit
 	lastSweep    int64
 
-	letters      letters // of the spool; has its own lock
-	lettersSpare []*keeping
-	parcel       []byte // scratch
+	letters letters // of the spool; has its own lock
+	taken   []*keeping
+	read    int    // of taken
+	parcel  []byte // scratch
+
+	// What is at hand, for when it makes us panic (fault.go).
+	at    int    // index of the packet in its batch
+	entry *entry // nil: none, or it was forgotten
 
 	reports []report    // for health, told after mu is released
 	replied []*upstream // likewise
@@ -99,7 +103,7 @@ func newWorker(s *Service, v *view) *worker {
 	}
 	w.table = newTable(w.rng.Uint64())
 	w.sequence = w.rng.Uint64()
-	w.dueFn = w.due
+	w.dueFn, w.passFn = w.fire, w.pass
 	return w
 }
 
@@ -130,30 +134,60 @@ func (w *worker) end() {
 	w.replied = w.replied[:0]
 }
 
-// Receive implements udp.Handler.
+// Receive implements udp.Handler. A packet that makes us panic is left out, and
+// the batch goes on behind it.
 func (w *worker) Receive(c *udp.Conn, batch []udp.Packet) {
+	if _, ok := c.Tag().(*listener); ok {
+		w.counted += uint64(len(batch))
+	}
+	for len(batch) > 0 {
+		batch = batch[w.receive(c, batch):]
+	}
+}
+
+// receive handles a batch to its end, or to the first packet that makes us
+// panic, and returns how many packets are done. There is one deferred call for
+// the batch, none for a packet.
+func (w *worker) receive(c *udp.Conn, batch []udp.Packet) (n int) {
 	w.begin()
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.service.faults.Caught(fault, radwire.Mask(nil, batch[w.at].Data))
+			w.mend()
+			n = w.at + 1
+		}
+		w.end()
+	}()
+	w.at = 0
 	switch tag := c.Tag().(type) {
 	case *listener:
-		w.counted += uint64(len(batch))
 		for i := range batch {
+			w.at, w.entry = i, nil
 			w.request(tag, c, &batch[i])
 		}
 	case *port:
 		for i := range batch {
+			w.at, w.entry = i, nil
 			w.reply(tag, batch[i].Data)
 		}
 	}
-	w.end()
+	w.entry = nil
+	return len(batch)
 }
 
 // Flush implements udp.Handler: time passes here.
 func (w *worker) Flush() {
 	w.packets.Store(w.counted)
-	w.begin()
+	for range maxFaults {
+		if w.protected(w.passFn) {
+			return
+		}
+	}
+}
+
+func (w *worker) pass() {
 	w.tick()
 	w.active.Store(w.table.n > 0)
-	w.end()
 }
 
 // SocketError implements udp.ErrorHandler: the kernel says that a backend's
@@ -170,11 +204,11 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	if b == nil {
 		return // a NAS: it may come back before its request is given up
 	}
-	w.begin()
-	b.Fail(pool.Unreachable)
-	w.reports = append(w.reports, report{backend: b.Health(), err: err})
-	w.leave(p.up, anyBackend, w.moveShare())
-	w.end()
+	w.protected(func() {
+		b.Fail(pool.Unreachable)
+		w.reports = append(w.reports, report{backend: b.Health(), err: err})
+		w.leave(p.up, anyBackend, w.moveShare())
+	})
 }
 
 // unreachable tells whether a socket's error is about the backend; others (no
@@ -203,6 +237,9 @@ func (w *worker) newEntry() *entry {
 
 // forget takes an entry out of every table; what it held goes back.
 func (w *worker) forget(e *entry) {
+	if w.entry == e {
+		w.entry = nil
+	}
 	w.table.remove(e)
 	w.wheel.remove(e)
 	if e.reply != nil {

@@ -26,6 +26,8 @@ type Group struct {
 	closed atomic.Bool
 	mail   atomic.Bool // letters is not empty
 
+	turns atomic.Uint64 // written by the loop alone
+
 	// The rest belongs to the goroutine that runs the loop.
 	h      Handler
 	eh     ErrorHandler // nil: the handler does not care
@@ -169,6 +171,10 @@ func (g *Group) Run(h Handler) error {
 // Group. Many calls may share one turn.
 func (g *Group) Wake() { g.loop.wake() }
 
+// Turns is how many turns the loop has finished. It stands still only while nothing wakes the loop, or while the loop is
+// stuck: Wake tells the two apart.
+func (g *Group) Turns() uint64 { return g.turns.Load() }
+
 // Close closes every socket and makes Run return; what is queued is dropped. It does not wait for Run. Calling it
 // again does nothing.
 func (g *Group) Close() error {
@@ -267,6 +273,7 @@ func (g *Group) fail(c *Conn, err error) {
 // finish ends a turn: errors, Flush, sends; and again while the sends met errors that the handler may react to.
 func (g *Group) finish() {
 	g.readMail()
+	g.turns.Store(g.turns.Load() + 1)
 	for range finishRounds {
 		g.tellErrors()
 		g.h.Flush()

@@ -50,7 +50,9 @@ type Packet struct {
 }
 
 // Handler is the worker: what is done with the datagrams. All its methods are called by one goroutine at a time (on
-// the batched path by the very goroutine that called Run), so it needs no lock for what only it touches.
+// the batched path by the very goroutine that called Run), so it needs no lock for what only it touches. A panic ends
+// the process: a Handler that wants to outlive its own recovers in Receive itself, and may go on behind the packet; a
+// buffer that Next gave it before is given again.
 type Handler interface {
 	// Receive gets what one system call read from c: 1 to Batch packets. The slice and its Data are valid until it
 	// returns. It should answer through Next and Commit, of c or of any other Conn of the same Group.

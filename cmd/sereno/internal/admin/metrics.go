@@ -16,7 +16,7 @@ type descs struct {
 	radRequests, radAnswers, radDrops, radInFlight, radLatency                                           *prometheus.Desc
 	radLogins, radSessions, radUnsigned, radUpstream, dnsUpstream, spoolRecords, spoolBytes, spoolOldest *prometheus.Desc
 	backendState, backendRequests, backendFailures, backendLatency                                       *prometheus.Desc
-	announced, neighborUp, leaseMargin, kernelDrops, service, alarm                                      *prometheus.Desc
+	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics                              *prometheus.Desc
 	reloadSuccess, build                                                                                 *prometheus.Desc
 	all                                                                                                  []*prometheus.Desc
 }
@@ -64,6 +64,7 @@ func newDescs() *descs {
 		kernelDrops: d("kernel_drops_total", "Datagrams that the kernel dropped because a socket's buffer was full.", "listener"),
 		service:     d("service_state", "1 for the state that the service is in.", "service", "state"),
 		alarm:       d("alarms", "Alarms that stand, by name.", "alarm"),
+		panics:      d("panics_total", "Faults of ours that cost one packet each; the log has their places.", "service"),
 
 		reloadSuccess: d("config_last_reload_success", "1 if the last reload of the configuration was applied, 0 if it was refused."),
 		build:         d("build_info", "Always 1; the labels say which program this is.", "version", "commit", "goversion"),
@@ -172,6 +173,7 @@ func (c *collector) dns(e emitter, m DNSMetrics) {
 	for reason, n := range m.Drops {
 		e.counter(c.d.dnsDrops, n, m.Service, reason)
 	}
+	e.counter(c.d.panics, m.Panics, m.Service)
 	e.gauge(c.d.dnsInFlight, float64(m.InFlight), m.Service)
 	e.gauge(c.d.cacheEntries, float64(m.CacheEntries), m.Service)
 	e.gauge(c.d.cacheBytes, float64(m.CacheBytes), m.Service)
@@ -198,6 +200,7 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	for d, n := range m.Drops {
 		e.counter(c.d.radDrops, n, m.Service, d.Kind, d.Reason)
 	}
+	e.counter(c.d.panics, m.Panics, m.Service)
 	e.gauge(c.d.radInFlight, float64(m.InFlight), m.Service)
 	e.gauge(c.d.radSessions, float64(m.Sessions), m.Service)
 	for event, n := range m.Upstream {

@@ -30,6 +30,7 @@ type DNSMetrics struct {
 	CacheHits    uint64                //
 	CacheMisses  uint64                //
 	Latency      map[string]*Histogram // by source
+	Panics       uint64                // faults of ours that were caught
 	Upstream     map[string]uint64     // what happened between us and the backends, by event; outside the equation
 	Good, Valid  uint64                // queries that were answered well, of those that could be (A31)
 }
@@ -58,6 +59,7 @@ type RADIUSMetrics struct {
 	Latency  map[string]*Histogram // by kind
 	Spool    *SpoolMetrics         // nil without one
 	Upstream map[string]uint64     // what happened between us and the backends, by event; outside the equation
+	Panics   uint64                // faults of ours that were caught
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
 
 	Good, Valid uint64 // requests that were answered well, of those that could be (A31)

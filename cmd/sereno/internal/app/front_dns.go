@@ -107,7 +107,7 @@ func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfi
 	m := admin.DNSMetrics{
 		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
-		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Latency: map[string]*admin.Histogram{},
+		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Panics: st.Panics, Latency: map[string]*admin.Histogram{},
 	}
 	well := dnsAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid

@@ -122,7 +122,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	st, listeners, name := s.Stats(), s.Listeners(), s.config.Load().Name
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
-		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions),
+		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions), Panics: st.Panics,
 		Unsigned: map[string]uint64{}, Upstream: map[string]uint64{"moved": st.Moved, "repeated": st.Repeated},
 	}
 	well := radiusAnsweredWell(&st, within)
