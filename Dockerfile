@@ -1,14 +1,25 @@
-# The static binary and nothing else; see deploy/ and README.md for how to run it.
+# The static binary in an otherwise empty root file system, made by deploy/package; deploy/README.md says how to run it.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /sereno ./cmd/sereno
+ARG VERSION
+ARG COMMIT
+ARG DATE
+RUN VERSION=$VERSION COMMIT=$COMMIT DATE=$DATE deploy/package rootfs /rootfs
 
 FROM scratch
-COPY --from=build /sereno /sereno
+COPY --from=build /rootfs/ /
+COPY --from=build --chown=65532:65532 /rootfs/var/lib/sereno /var/lib/sereno
+COPY --from=build --chown=65532:65532 /rootfs/run/sereno /run/sereno
+LABEL org.opencontainers.image.title="sereno" \
+      org.opencontainers.image.description="Load balancer and cache for an ISP's DNS and RADIUS, with anycast" \
+      org.opencontainers.image.licenses="Apache-2.0"
 USER 65532:65532
+VOLUME ["/var/lib/sereno"]
+EXPOSE 53/udp 53/tcp 1812/udp 1813/udp 8053/tcp
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/sereno", "status", "--check"]
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["/sereno"]
 CMD ["run", "-c", "/etc/sereno/sereno.yaml"]

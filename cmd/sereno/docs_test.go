@@ -51,6 +51,33 @@ func TestCommandsInTheDocumentsExist(t *testing.T) {
 	}
 }
 
+// The manual page names every command, and no other.
+func TestO10ManualPage(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/man/sereno.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), ".SH COMMANDS\n")
+	section, _, _ = strings.Cut(section, ".SH ")
+	named := map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^\.TP\n\.BR? (.*)$`).FindAllStringSubmatch(section, -1) {
+		for _, word := range regexp.MustCompile(`[a-z][a-z-]+`).FindAllString(line[1], -1) {
+			named[word] = true
+		}
+	}
+	root := cli.Root(admin.Build{}, run(admin.Build{}), demo.Command(), bgpSpeaker(), demo.RouterCommand())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if !c.Hidden && !named[c.Name()] {
+			t.Errorf("sereno.8 does not name %q", c.Name())
+		}
+		delete(named, c.Name())
+	}
+	for name := range named {
+		t.Errorf("sereno.8 names %q, which does not exist", name)
+	}
+}
+
 // documents are the texts that operators read, by name.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
