@@ -44,7 +44,7 @@ routes away first, answers until routers have followed, and ends; a second one e
 	}
 	path := cli.ConfigFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		err := app.Run(app.Options{Path: path(), Build: build, Speaker: bgp.SelfCommand(speakerCommand)}, cmd.ErrOrStderr())
+		err := app.Run(app.Options{Path: path(), Build: build, Speaker: bgp.SelfCommand(speakerCommand), Confine: true}, cmd.ErrOrStderr())
 		var wrong *config.Error
 		if errors.As(err, &wrong) {
 			fmt.Fprintln(cmd.ErrOrStderr(), wrong)

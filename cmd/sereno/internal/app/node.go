@@ -23,6 +23,7 @@ type Options struct {
 	Path    string // of the configuration file
 	Build   admin.Build
 	Speaker bgp.Command // how a BGP speaker's process is started
+	Confine bool        // give away, for the whole process and for good, what the work does not need
 }
 
 // Node is a running node. Methods are safe for concurrent use.
@@ -101,6 +102,11 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	}()
 	if n.state, err = openStateDir(c.Node.StateDir); err != nil {
 		return nil, err
+	}
+	if o.Confine {
+		if err := confine(c); err != nil {
+			return nil, err
+		}
 	}
 	if n.drains, err = loadDrains(n.state.file("drains.json"), n.now()); err != nil {
 		return nil, err
