@@ -1,7 +1,8 @@
 // Package e2e puts the real programs around sereno: Unbound, FreeRADIUS and
 // BIRD with it, dig, kdig, dnsperf, radclient and our own load before it.
 // Everything is on loopback addresses and unprivileged ports. The tests run
-// with SERENO_E2E=1; without it they are named and left out.
+// with SERENO_E2E=1, some of them longer with SERENO_E2E=full; without it they are
+// named and left out.
 package e2e
 
 import (
@@ -17,8 +18,11 @@ import (
 	"sereno/bench/load"
 )
 
+// whole is the long form of the tests that have one.
+var whole = os.Getenv("SERENO_E2E") == "full"
+
 func TestMain(m *testing.M) {
-	if os.Getenv("SERENO_E2E") != "1" {
+	if os.Getenv("SERENO_E2E") != "1" && !whole {
 		fmt.Println("left out, SERENO_E2E=1 runs them (with the programs that .ci/run installs):")
 		if err := flag.Set("test.list", "."); err != nil {
 			panic(err)

@@ -435,6 +435,19 @@ func (s *Service) Listeners() []Listener {
 	return out
 }
 
+// Retired are listening addresses that an Update took away and that are still
+// open for the answers to what came by them. An Update that wants one again takes
+// it back.
+func (s *Service) Retired() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]netip.AddrPort, 0, len(s.retired))
+	for _, l := range s.retired {
+		out = append(out, l.addr)
+	}
+	return out
+}
+
 // Packets is how many datagrams of NASes the workers have read.
 func (s *Service) Packets() uint64 {
 	var n uint64

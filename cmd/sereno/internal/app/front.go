@@ -16,6 +16,8 @@ type front interface {
 	// update makes the front what the section of c called name says, or changes
 	// nothing. Another name than before renames it.
 	update(n *Node, name string, c *config.Config, pools poolSet) error
+	// retired are addresses that an update took away and that are still open.
+	retired() []socket
 	// Close answers what is in flight until ctx ends, then closes.
 	Close(ctx context.Context) error
 	// Packets is how many datagrams its workers have read so far.

@@ -63,6 +63,9 @@ func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, erro
 func (s *dnsService) name() string { return s.config.Load().Name }
 func (s *dnsService) kind() string { return "dns" }
 
+// retired: an address that is taken away is closed at once.
+func (s *dnsService) retired() []socket { return nil }
+
 func (s *dnsService) update(n *Node, name string, c *config.Config, pools poolSet) error {
 	o, err := n.dnsOptions(name, c, pools)
 	if err != nil {

@@ -66,6 +66,13 @@ func (n *Node) newRADIUS(name string, c *config.Config, pools poolSet) (front, e
 func (s *radiusService) name() string { return s.config.Load().Name }
 func (s *radiusService) kind() string { return "radius" }
 
+func (s *radiusService) retired() (out []socket) {
+	for _, addr := range s.Retired() {
+		out = append(out, socket{"udp", addr})
+	}
+	return out
+}
+
 func (s *radiusService) update(n *Node, name string, c *config.Config, pools poolSet) error {
 	o, err := n.radiusOptions(name, c, pools)
 	if err != nil {

@@ -83,6 +83,7 @@ func (n *Node) plan(running *shape, next *config.Config) ([]move, error) {
 			h, ok := held[s]
 			switch {
 			case ok && h.name == m.was && h.kind == d.kind:
+			case m.old != nil && slices.Contains(m.old.retired(), s): // it takes it back
 			case ok:
 				return nil, fmt.Errorf("service %s wants %s, which service %s holds until this reload is done: take it away in one reload and give it in the next", d.name, s, h.name)
 			default:
@@ -114,6 +115,11 @@ func (n *Node) free(s socket, d description) error {
 	for _, h := range n.partings() {
 		if slices.Contains(h.sockets, s) {
 			return fmt.Errorf("service %s wants %s, where service %s, which an earlier reload took away, still answers what it has: try again in a moment", d.name, s, h.name)
+		}
+	}
+	for _, f := range n.shape.Load().fronts {
+		if slices.Contains(f.retired(), s) {
+			return fmt.Errorf("service %s wants %s, where service %s, from which an earlier reload took it away, still answers what it has: try again in a moment", d.name, s, f.name())
 		}
 	}
 	return fmt.Errorf("service %s: %w", d.name, err)

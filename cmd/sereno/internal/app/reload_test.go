@@ -433,6 +433,25 @@ func TestO04AddressThatChangesHandsIsRefusedWithAWay(t *testing.T) {
 	}
 }
 
+// An address that was taken away is taken back while what came by it is still
+// answered; another service gets it when that is over.
+func TestO04AddressThatWasTakenAwayComesBack(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	more := freeAddr(t)
+	with := fmt.Sprintf("auth: [%q, %q]", s.auth, more)
+	without := fmt.Sprintf("auth: [%q]", s.auth)
+	for range 3 {
+		s.change("radius", without, with)
+		s.mustReload()
+		s.change("radius", with, without)
+		s.mustReload()
+	}
+	s.text["radius"] += fmt.Sprintf("  - {name: other, auth: [%q], pool: servers, clients: [{name: x, address: 127.0.0.1, secret: %s}]}\n", more, nasSecret)
+	_, err := s.reload()
+	refused(t, err, "service other", more, "service pppoe", "try again in a moment")
+}
+
 // A service that a reload took away answers until its routes are gone; its
 // address is not free before.
 func TestO04RemovedServiceAnswersUntilItsRoutesAreGone(t *testing.T) {
