@@ -277,6 +277,20 @@ func (s *Services) Proven(name string, since time.Time) bool {
 	return true
 }
 
+// SelfProbeFails names a service whose listeners did not answer the last self-probes,
+// and why; "" if there is none. Addresses that the host does not have don't count here,
+// nor do backends: it is about this process alone.
+func (s *Services) SelfProbeFails() (service, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, v := range s.services {
+		if verdict, text := v.self.verdict(); verdict == selfFailed {
+			return name, text
+		}
+	}
+	return "", ""
+}
+
 // evidence gathers what the verdict on a service depends on.
 func (s *Services) evidence(v *service) serviceEvidence {
 	e := serviceEvidence{

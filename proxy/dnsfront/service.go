@@ -350,6 +350,16 @@ func (s *Service) Stats() Stats {
 	return out
 }
 
+// Turns is how many turns each worker's loop has finished. An idle worker turns at least
+// once a second.
+func (s *Service) Turns() []uint64 {
+	out := make([]uint64, 0, len(s.workers))
+	for _, w := range s.workers {
+		out = append(out, w.group.Turns())
+	}
+	return out
+}
+
 // Packets is how many datagrams the workers have read so far, from clients and
 // backends: a self-probe that fails while this moves met busy workers.
 func (s *Service) Packets() (n uint64) {

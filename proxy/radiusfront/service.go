@@ -448,6 +448,16 @@ func (s *Service) Retired() []netip.AddrPort {
 	return out
 }
 
+// Turns is how many turns each worker's loop has finished. An idle worker turns at least
+// once a second.
+func (s *Service) Turns() []uint64 {
+	out := make([]uint64, 0, len(s.workers))
+	for _, w := range s.workers {
+		out = append(out, w.group.Turns())
+	}
+	return out
+}
+
 // Packets is how many datagrams of NASes the workers have read.
 func (s *Service) Packets() uint64 {
 	var n uint64

@@ -22,6 +22,8 @@ type front interface {
 	Close(ctx context.Context) error
 	// Packets is how many datagrams its workers have read so far.
 	Packets() uint64
+	// Turns is how many turns each of its workers' loops has finished so far.
+	Turns() []uint64
 	// judged is the front as health judges it.
 	judged() health.Service
 	// status fills in the front's part of the status API.

@@ -118,6 +118,7 @@ type site struct {
 	dns, auth, acct, listen string            // listening addresses
 	text                    map[string]string // sections of the configuration by name
 	logs                    *observer.ObservedLogs
+	wrap                    func(zapcore.Core) zapcore.Core // of the node's log
 	node                    *Node
 }
 
@@ -219,7 +220,14 @@ func (s *site) tryStart() (*Node, error) {
 	return start(c, Options{
 		Path: s.path(), Build: admin.Build{Version: "0.0.1", Commit: "none", GoVersion: "go"},
 		Speaker: speakerCommand(),
-	}, zap.New(core), level)
+	}, zap.New(s.wrapped(core)), level)
+}
+
+func (s *site) wrapped(core zapcore.Core) zapcore.Core {
+	if s.wrap == nil {
+		return core
+	}
+	return s.wrap(core)
 }
 
 // start starts a node that ends with the test, and waits until it is ready.

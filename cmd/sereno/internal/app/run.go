@@ -44,6 +44,7 @@ func Run(o Options, w io.Writer) error {
 	}
 	log.Info("running", zap.String("version", o.Build.Version), zap.String("config", o.Path), zap.Int("services", len(n.shape.Load().fronts)))
 	notify(log, daemon.SdNotifyReady)
+	defer n.startWatchdog()()
 	n.serve(signals)
 	log.Info("stopped")
 	return nil
