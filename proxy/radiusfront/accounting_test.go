@@ -14,6 +14,7 @@ import (
 
 	"layeh.com/radius"
 
+	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 )
 
@@ -355,8 +356,11 @@ func TestR41WhatNoBackendAcknowledgesIsSetAside(t *testing.T) {
 		t.Errorf("set aside after %v", d)
 	}
 	st := f.untilSpool("the session going on", func(s *SpoolStats) bool { return s.Records == 0 && s.SetAside == 1 })
-	list := f.s.Spool().List(true, 0, 10)
-	if len(list) != 1 || st.Aside != 1 {
+	var list []spool.Info
+	if err := f.s.Spool().Walk(0, true, func(in spool.Info, _ []byte, _ error) bool { list = append(list, in); return true }); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || st.Aside != 1 || list[0].Tries < 10 {
 		t.Fatalf("%+v", list)
 	}
 	_, data, err := f.s.Spool().Get(list[0].ID)
@@ -368,7 +372,7 @@ func TestR41WhatNoBackendAcknowledgesIsSetAside(t *testing.T) {
 		t.Fatalf("%+v %v", rec, err)
 	}
 	backend.setAnswer(accept)
-	if err := f.s.Spool().Retry(list[0].ID); err != nil {
+	if err := f.s.Spool().Retry(list[0].Ref()); err != nil {
 		t.Fatal(err)
 	}
 	f.untilSpoolPassing("the retry", func(s *SpoolStats) bool { return s.Records == 0 && s.Aside == 0 })

@@ -1,9 +1,6 @@
 package spool
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // Delivery is a record on its way to a backend. It ends with exactly one call of
 // Done, Again or SetAside.
@@ -150,6 +147,7 @@ func (s *Spool) SetAside(d *Delivery) {
 		return
 	}
 	e, v := d.e, d.e.session
+	e.tries = uint8(min(v.tries+1, 255))
 	s.index.live.remove(e)
 	s.index.unlink(e)
 	s.index.aside.add(e)
@@ -184,107 +182,6 @@ func (s *Spool) Cancel(r Ref) bool {
 		return true
 	}
 	return false
-}
-
-// ErrNoRecord means that no record has the number, or not in the state that is
-// asked for.
-var ErrNoRecord = errors.New("no such record")
-
-// Info is one record as List shows it.
-type Info struct {
-	ID      uint64
-	Session uint64
-	Class   Class
-	Size    int
-	Waited  time.Duration
-	Aside   bool
-}
-
-// List shows at most n records with numbers above after, those to be delivered
-// first, then those set aside; both in their order.
-func (s *Spool) List(aside bool, after uint64, n int) []Info {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := &s.index.live
-	if aside {
-		l = &s.index.aside
-	}
-	var out []Info
-	now := s.now().Sub(s.base)
-	for e := l.first; e != nil && len(out) < n; e = e.next {
-		if e.id > after {
-			out = append(out, Info{ID: e.id, Session: e.session.key, Class: e.class, Size: int(e.size) - headerLen, Waited: max(0, now-e.born), Aside: aside})
-		}
-	}
-	return out
-}
-
-// find is the record with a number, nil if there is none. mu is held.
-func (s *Spool) find(id uint64) *entry {
-	for _, l := range []*list{&s.index.live, &s.index.aside} {
-		for e := l.first; e != nil && e.id <= id; e = e.next {
-			if e.id == id {
-				return e
-			}
-		}
-	}
-	return nil
-}
-
-// Get reads one record's data.
-func (s *Spool) Get(id uint64) (Info, []byte, error) {
-	s.mu.Lock()
-	e := s.find(id)
-	if e == nil {
-		s.mu.Unlock()
-		return Info{}, nil, ErrNoRecord
-	}
-	info := Info{ID: id, Session: e.session.key, Class: e.class, Size: int(e.size) - headerLen, Waited: max(0, s.now().Sub(s.base)-e.born), Aside: e.state == stateAside}
-	g, off := e.segment, e.off
-	g.readers++
-	s.mu.Unlock()
-	raw := make([]byte, e.size)
-	_, err := g.file.ReadAt(raw, int64(off))
-	f, size, _ := parseFrame(raw, &g.salt)
-	s.mu.Lock()
-	g.readers--
-	s.mu.Unlock()
-	if err != nil || size == 0 {
-		return info, nil, errors.Join(errors.New("the record is damaged"), err)
-	}
-	return info, f.payload, nil
-}
-
-// Retry puts a record that was set aside back at the end of its session.
-func (s *Spool) Retry(id uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(id)
-	if e == nil || e.state != stateAside {
-		return ErrNoRecord
-	}
-	s.index.aside.remove(e)
-	e.session = s.index.session(e.session.key, e.session.queue.id) // it may have been forgotten
-	s.index.back(e)
-	s.moves = append(s.moves, move{id: id})
-	signal(s.ready)
-	return nil
-}
-
-// Drop deletes a record without delivering it. One that is being delivered is
-// not dropped.
-func (s *Spool) Drop(id uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(id)
-	if e == nil || e.state == stateBusy {
-		return ErrNoRecord
-	}
-	v := e.session
-	s.counts.Dropped++
-	s.over(e)
-	s.index.settle(v, 0)
-	return nil
 }
 
 // Ref names the record for Cancel.

@@ -26,7 +26,8 @@ type entry struct {
 	off, size  uint32        // of its frame
 	class      Class
 	state      state
-	cancelled  bool // over when its delivery ends
+	cancelled  bool  // over when its delivery ends
+	tries      uint8 // of a record that is set aside, as far as this process saw them
 }
 
 // session is a row of records that are delivered one after the other.
@@ -105,12 +106,34 @@ func (h *sessionHeap) Pop() any {
 type list struct {
 	first, last *entry
 	n, bytes    int64
+	cursors     []*cursor
+}
+
+// before is the entry behind which one with that number belongs, nil: in front
+// of all. It is looked for from the end that is nearer by number: new records
+// belong to the end, those that were set aside to the front.
+func (l *list) before(id uint64) *entry {
+	if l.first == nil || id < l.first.id {
+		return nil
+	}
+	if id < l.last.id && id-l.first.id < l.last.id-id {
+		e := l.first
+		for e.next.id < id {
+			e = e.next
+		}
+		return e
+	}
+	e := l.last
+	for e.id > id {
+		e = e.prev
+	}
+	return e
 }
 
 func (l *list) add(e *entry) {
-	after := l.last
-	for after != nil && after.id > e.id {
-		after = after.prev
+	after := l.before(e.id)
+	for _, c := range l.cursors {
+		c.added(e)
 	}
 	e.prev = after
 	if after != nil {
@@ -128,6 +151,11 @@ func (l *list) add(e *entry) {
 }
 
 func (l *list) remove(e *entry) {
+	for _, c := range l.cursors {
+		if c.at == e {
+			c.at = e.next
+		}
+	}
 	if e.prev != nil {
 		e.prev.next = e.next
 	} else {

@@ -42,7 +42,7 @@ func Open(o Options) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the spool %s: %w", o.Dir, err)
 	}
-	if err := s.load(); err != nil {
+	if _, err := s.restore(); err != nil {
 		for _, g := range s.segments {
 			_ = g.file.Close() // being given up
 		}
@@ -105,11 +105,12 @@ func nameSum(name string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum([]byte(name), castagnoli))
 }
 
-// load reads every segment.
-func (s *Spool) load() error {
+// restore reads every segment.
+func (s *Spool) restore() (*recovery, error) {
+	r := &recovery{s: s, records: map[uint64]*entry{}, keys: map[uint64]recovered{}}
 	names, err := os.ReadDir(s.opts.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, n := range names {
 		ordinal, salt, ok := parseSegmentName(n.Name())
@@ -121,26 +122,29 @@ func (s *Spool) load() error {
 	slices.SortFunc(s.segments, func(a, b *segment) int { return cmp.Compare(a.ordinal, b.ordinal) })
 	if len(s.segments) == 0 {
 		_, _ = rand.Read(s.salt[:]) // never fails (crypto/rand)
-		return nil
+		return r, nil
 	}
 	last := s.segments[len(s.segments)-1]
 	s.salt, s.ordinal = last.salt, last.ordinal
 	segments := s.segments
 	s.segments = nil
-	r := recovery{s: s, records: map[uint64]*entry{}, keys: map[uint64]recovered{}}
+	flag := os.O_RDWR
+	if s.readOnly {
+		flag = os.O_RDONLY
+	}
 	for _, g := range segments {
-		f, err := os.OpenFile(g.path, os.O_RDWR, 0o600)
+		f, err := os.OpenFile(g.path, flag, 0o600)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		g.file = f
 		s.segments = append(s.segments, g)
 		if err := r.read(g, g == last); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	r.finish()
-	return nil
+	return r, nil
 }
 
 // recovery is what Open learns from the segments.
@@ -148,6 +152,7 @@ type recovery struct {
 	s       *Spool
 	records map[uint64]*entry
 	keys    map[uint64]recovered
+	damage  []Damage // of a directory that is only read
 }
 
 type recovered struct {
@@ -161,20 +166,27 @@ func (r *recovery) read(g *segment, last bool) error {
 		return err
 	}
 	bad := scan(b, &g.salt, func(f *frame, off, size int) { r.frame(g, f, off, size) })
+	g.size = int64(len(b))
+	r.s.index.disk += g.size
+	if r.s.readOnly {
+		for _, d := range bad {
+			r.damage = append(r.damage, Damage{File: g.path, From: d.from, To: d.to, Tail: last && d.to == len(b)})
+		}
+		return nil
+	}
 	for _, d := range bad {
 		if r.s.keepDamaged(g.ordinal, d.from, b[d.from:d.to]) {
 			r.s.counts.Damaged++
 		}
 	}
-	g.size = int64(len(b))
 	if n := len(bad); last && n > 0 && bad[n-1].to == len(b) {
 		// A torn tail was never acknowledged; it is kept aside and goes.
 		if err := g.file.Truncate(int64(bad[n-1].from)); err != nil {
 			return err
 		}
+		r.s.index.disk -= g.size - int64(bad[n-1].from)
 		g.size = int64(bad[n-1].from)
 	}
-	r.s.index.disk += g.size
 	return nil
 }
 

@@ -98,15 +98,17 @@ type Ref struct {
 // Spool is the records on disk. All methods are safe for concurrent use. Submit
 // and everything that only looks wait for no disk.
 type Spool struct {
-	opts    Options
-	now     func() time.Time
-	base    time.Time // of the monotonic times below
-	salt    [saltLen]byte
-	count   atomic.Int64 // live and pending records: 0 spares Has the lock
-	max     atomic.Int64
-	wake    chan struct{}
-	ready   chan struct{} // something may be delivered
-	stopped chan struct{}
+	opts Options
+	now  func() time.Time
+	base time.Time // of the monotonic times below
+	// readOnly: Read's, which changes nothing on disk and has no goroutine.
+	readOnly bool
+	salt     [saltLen]byte
+	count    atomic.Int64 // live and pending records: 0 spares Has the lock
+	max      atomic.Int64
+	wake     chan struct{}
+	ready    chan struct{} // something may be delivered
+	stopped  chan struct{}
 
 	mu       sync.Mutex
 	closed   bool

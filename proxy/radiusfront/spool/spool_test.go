@@ -136,20 +136,26 @@ func TestR45SetAsideListedRetriedDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, dir)
-	aside := s.List(true, 0, 10)
-	if len(aside) != 2 || aside[0].Session != 1 || !aside[0].Aside || len(s.List(false, 0, 10)) != 1 || s.Has(1) {
+	aside := walked(t, s, 0, true)
+	if len(aside) != 2 || aside[0].Session != 1 || !aside[0].Aside || len(walked(t, s, 0, false)) != 3 || s.Has(1) {
 		t.Fatalf("%+v", aside)
 	}
 	if _, data, err := s.Get(aside[1].ID); err != nil || number(data) != 2 {
 		t.Fatalf("%v %v", data, err)
 	}
-	if err := s.Drop(aside[0].ID); err != nil {
+	if err := s.Drop(aside[0].Ref()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Retry(aside[1].ID); err != nil {
+	if err := s.Retry(aside[1].Ref()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Retry(99); !errors.Is(err, ErrNoRecord) {
+	if err := s.Retry(aside[0].Ref()); !errors.Is(err, ErrNotAside) {
+		t.Fatalf("%v", err)
+	}
+	if err := s.Drop(aside[0].Ref()); !errors.Is(err, ErrNoRecord) {
+		t.Fatalf("%v", err)
+	}
+	if _, _, err := s.Get(99); !errors.Is(err, ErrNoRecord) {
 		t.Fatalf("%v", err)
 	}
 	if err := s.Close(); err != nil {
