@@ -53,6 +53,7 @@ type Books struct {
 	Faulty  []string      // the first few replies that were not right, in words
 
 	Latency Histogram     // of the right answers, from when the request was due
+	Lag     Histogram     // how late the generator itself sent each request
 	Behind  time.Duration // how late the generator itself was at most: above some ms its machine is too busy
 	Elapsed time.Duration // from the first request's due time to the last's
 }
@@ -75,6 +76,7 @@ func (b *Books) Add(o *Books) {
 	}
 	b.Faulty = append(b.Faulty[:len(b.Faulty):len(b.Faulty)], o.Faulty...)
 	b.Latency.Merge(&o.Latency)
+	b.Lag.Merge(&o.Lag)
 	b.Behind = max(b.Behind, o.Behind)
 	b.Elapsed = max(b.Elapsed, o.Elapsed)
 }
@@ -94,6 +96,7 @@ func (b *Books) Since(before *Books) Books {
 		d.Fates[i] -= before.Fates[i]
 	}
 	d.Latency = b.Latency.Since(&before.Latency)
+	d.Lag = b.Lag.Since(&before.Lag)
 	d.Elapsed -= before.Elapsed
 	return d
 }

@@ -2,14 +2,12 @@ package load
 
 import (
 	"bytes"
-	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/netip"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -19,44 +17,70 @@ import (
 	"sereno/bench/stub"
 )
 
+// Transport carries DNS.
+type Transport uint8
+
+// The transports.
+const (
+	UDP Transport = iota
+	TCP           // RFC 7766, many queries on each connection
+	TLS           // RFC 7858
+)
+
 // DNSConfig says what is asked of whom. Zero fields take their defaults.
 type DNSConfig struct {
 	Common
-	Targets []netip.AddrPort // the first is asked, until Use names another
-	Names   int              // how many different names are asked again and again; 0: none, every name is new
-	Zipf    float64          // the names' popularity falls with this exponent of their rank; 0: all the same
-	New     float64          // share (0..1) of queries for names never asked before, with Names
-	Labels  string           // labels that say what the answer is (stub.Answer), for example "ttl-60.size-100"
-	Suffix  string           // what every name ends in; "load.test."
-	Types   []uint16         // asked in turn at random; A
-	NoEDNS  bool             // queries without OPT
+	Targets   []netip.AddrPort // the first is asked, until Use names another
+	Transport Transport        // with TCP and TLS, Sockets are connections; 8
+	TLS       *tls.Config      // for TLS; default: the certificate is not verified
+	List      []Question       // asked instead of Names
+	Names     int              // how many different names are asked again and again; 0: none, every name is new
+	Zipf      float64          // the popularity of List or Names falls with this exponent of the rank; 0: all the same
+	New       float64          // share (0..1) of queries for names never asked before, with List or Names
+	Labels    string           // labels that say what the answer is (stub.Answer), for example "ttl-60.size-100"
+	Suffix    string           // what every name ends in; "load.test."
+	Types     []uint16         // asked in turn at random; A
+	NoEDNS    bool             // queries without OPT
+	UDPSize   uint16           // of the OPT; 1232
+	DO        bool             // DNSSEC OK
+	// Real says that the servers behind the target do not answer as package stub says. Then an answer is right if ID,
+	// question and rcode are (NOERROR or NXDOMAIN, or what the Question expects).
+	Real bool
 }
 
-// DNS asks questions over UDP and checks the answers. Its methods are safe for concurrent use.
-type DNS struct{ g *generator }
+// DNS asks questions and checks the answers. Its methods are safe for concurrent use.
+type DNS struct{ fleet }
 
 // NewDNS opens the sockets. Names and targets that cannot be are errors, as are targets that are not of this host.
 func NewDNS(c DNSConfig) (*DNS, error) {
 	c.Timeout = orDefault(c.Timeout, 3*time.Second)
 	c.Tries = orDefault(c.Tries, 3)
-	c.Sockets = orDefault(c.Sockets, 32)
+	c.Sockets = orDefault(c.Sockets, map[bool]int{true: 32, false: 8}[c.Transport == UDP])
 	c.Suffix = orDefault(c.Suffix, "load.test.")
+	c.UDPSize = orDefault(c.UDPSize, 1232)
+	c.transport = c.Transport
+	if c.Transport == TLS {
+		c.tls = orDefault(c.TLS, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it measures, it trusts nobody
+	}
 	if len(c.Types) == 0 {
 		c.Types = []uint16{stub.TypeA}
-	}
-	p, err := newQuestions(&c)
-	if err != nil {
-		return nil, err
 	}
 	targets := make([][]netip.AddrPort, len(c.Targets))
 	for i, t := range c.Targets {
 		targets[i] = []netip.AddrPort{t}
 	}
-	g, err := newGenerator(c.Common, p, targets)
+	f, err := newFleet(c.Common, func(common Common) (*generator, error) {
+		c.Common = common
+		p, err := newQuestions(&c)
+		if err != nil {
+			return nil, err
+		}
+		return newGenerator(common, p, targets)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &DNS{g}, nil
+	return &DNS{f}, nil
 }
 
 func orDefault[T comparable](v, def T) T {
@@ -67,31 +91,22 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// Run sends until ctx ends or Limit is reached, waits for the answers to what was sent, closes the sockets and gives
-// the books. It may be called once.
-func (d *DNS) Run(ctx context.Context) (Books, error) { return d.g.run(ctx) }
-
-// Books gives the books as they stand.
-func (d *DNS) Books() Books { return d.g.snapshot() }
-
-// Use sends to that target (an index of Targets) from now on, resends included; -1 sends to nobody.
-func (d *DNS) Use(target int) { d.g.use(target) }
-
-// SetRate changes the rate from now on.
-func (d *DNS) SetRate(rate float64) { d.g.setRate(rate) }
-
 // questions builds and checks DNS messages. Which name request n asks for follows from n alone.
 type questions struct {
-	seed       uint64
-	names      int
-	cumulative []float64 // of the names' popularity
-	fresh      float64
-	run        string // marks the names of this run that are never repeated
-	tail       []byte // the wire form of labels and suffix
-	types      []uint16
-	edns       bool
-	query      []byte
-	expected   []byte
+	seed     uint64
+	list     []Question
+	names    int
+	digits   int
+	popular  *zipf // nil: all the same
+	fresh    float64
+	run      string // marks the names of this run that are never repeated
+	tail     []byte // the wire form of labels and suffix
+	types    []uint16
+	opt      []byte // empty: none
+	real     bool
+	limit    int // of the transport's answers
+	query    []byte
+	expected []byte
 }
 
 func newQuestions(c *DNSConfig) (*questions, error) {
@@ -103,18 +118,25 @@ func newQuestions(c *DNSConfig) (*questions, error) {
 	if err != nil || n > 200 {
 		return nil, fmt.Errorf("labels %q and suffix %q: not a name of at most 200 octets", c.Labels, c.Suffix)
 	}
-	seed := rand.Uint64()
 	q := &questions{
-		seed: seed, names: c.Names, fresh: c.New, run: strconv.FormatUint(seed>>32, 36),
-		tail: tail[:n], types: c.Types, edns: !c.NoEDNS,
+		seed: rand.Uint64(), list: c.List, names: c.Names, fresh: c.New, tail: tail[:n], types: c.Types, real: c.Real, limit: stub.MaxUDP,
 	}
-	if c.Zipf > 0 && c.Names > 0 {
-		q.cumulative = make([]float64, c.Names)
-		sum := 0.0
-		for i := range q.cumulative {
-			sum += math.Pow(float64(i+1), -c.Zipf)
-			q.cumulative[i] = sum
+	if c.Transport != UDP {
+		q.limit = stub.MaxTCP
+	}
+	q.run = strconv.FormatUint(q.seed>>32, 36)
+	if len(c.List) > 0 {
+		q.names = len(c.List)
+	}
+	q.digits = len(strconv.Itoa(max(q.names-1, 0)))
+	if !c.NoEDNS {
+		q.opt = []byte{0, 0, stub.TypeOPT, byte(c.UDPSize >> 8), byte(c.UDPSize), 0, 0, 0, 0, 0, 0}
+		if c.DO {
+			q.opt[7] = 0x80
 		}
+	}
+	if c.Zipf > 0 && q.names > 0 {
+		q.popular = newZipf(q.names, c.Zipf)
 	}
 	return q, nil
 }
@@ -143,52 +165,89 @@ func (*questions) replyID(b []byte) (uint16, bool) {
 	return binary.BigEndian.Uint16(b), true
 }
 
-// build appends query n.
+// build appends query n. Names of one kind are equally long, so that many queries make one message to the kernel.
 func (q *questions) build(dst []byte, n, _ uint64, id uint16) []byte {
 	dst = append(dst, byte(id>>8), byte(id), 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-	if q.edns {
+	if len(q.opt) > 0 {
 		dst[len(dst)-1] = 1
+	}
+	if listed := q.listed(n); listed != nil {
+		dst = append(dst, listed.wire...)
+		return append(dst, q.opt...)
 	}
 	r := mix(q.seed ^ n)
 	at := len(dst)
 	dst = append(dst, 0)
-	if q.names == 0 || share(mix(r)) < q.fresh {
+	if q.isNew(r) {
 		dst = append(dst, 'n')
 		dst = append(dst, q.run...)
 		dst = append(dst, '-')
-		dst = strconv.AppendUint(dst, n, 10)
+		dst = appendPadded(dst, n, newDigits)
 	} else {
 		dst = append(dst, 'h')
-		dst = strconv.AppendUint(dst, q.popular(r), 10)
+		dst = appendPadded(dst, q.pick(r), q.digits)
 	}
 	dst[at] = byte(len(dst) - at - 1)
 	dst = append(dst, q.tail...)
 	dst = binary.BigEndian.AppendUint16(dst, q.types[(r>>7)%uint64(len(q.types))])
 	dst = append(dst, 0, 1)
-	if q.edns {
-		dst = append(dst, 0, 0, stub.TypeOPT, 0x04, 0xd0, 0, 0, 0, 0, 0, 0)
+	return append(dst, q.opt...)
+}
+
+// newDigits is how long the numbers of names that are never repeated are, at least.
+const newDigits = 9
+
+// appendPadded appends v with zeros in front.
+func appendPadded(dst []byte, v uint64, digits int) []byte {
+	end := len(dst) + digits
+	dst = append(dst, "00000000000000000000"[:digits]...)
+	for i := end - 1; i >= end-digits; i-- {
+		dst[i] += byte(v % 10)
+		v /= 10
+	}
+	if v > 0 { // longer than was thought
+		dst = strconv.AppendUint(dst, v, 10)
 	}
 	return dst
 }
 
-// popular picks one of the names by their popularity.
-func (q *questions) popular(r uint64) uint64 {
-	if q.cumulative == nil {
+func (q *questions) isNew(r uint64) bool {
+	return q.names == 0 || q.fresh > 0 && share(mix(r)) < q.fresh
+}
+
+// pick is the name of a request with that random number, by popularity.
+func (q *questions) pick(r uint64) uint64 {
+	if q.popular == nil {
 		return r % uint64(q.names)
 	}
-	want := share(r) * q.cumulative[len(q.cumulative)-1]
-	return uint64(sort.SearchFloat64s(q.cumulative, want))
+	return uint64(q.popular.pick(r))
+}
+
+// listed is the question of the list that request n asks; nil: none of them.
+func (q *questions) listed(n uint64) *Question {
+	if len(q.list) == 0 {
+		return nil
+	}
+	r := mix(q.seed ^ n)
+	if q.isNew(r) {
+		return nil
+	}
+	return &q.list[q.pick(r)]
 }
 
 // check compares a reply with what the name asks for.
-func (q *questions) check(reply []byte, n, slot uint64, id uint16) (Fate, string) {
+func (q *questions) check(reply []byte, n, slot uint64, id uint16) Fate {
 	q.query = q.build(q.query[:0], n, slot, id)
-	q.expected = stub.Answer(q.expected[:0], q.query, stub.MaxUDP)
-	fate := compare(q.query, q.expected, reply, q.edns)
-	if fate == Right {
-		return Right, ""
+	if q.real {
+		return q.plausible(q.query, reply, q.listed(n))
 	}
-	return fate, describe(q.query, reply)
+	q.expected = stub.Answer(q.expected[:0], q.query, q.limit)
+	return compare(q.query, q.expected, reply, len(q.opt) > 0)
+}
+
+func (q *questions) explain(reply []byte, n, slot uint64, id uint16) string {
+	q.query = q.build(q.query[:0], n, slot, id)
+	return describe(q.query, reply)
 }
 
 // compare judges a reply to query by the expected answer.

@@ -128,7 +128,7 @@ func TestDNSUseMovesTheTraffic(t *testing.T) {
 	until(t, func() bool { return d.Books().Sent > sent+50 })
 	d.SetRate(0)
 	until(t, func() bool { return d.Books().Waiting == 0 })
-	d.g.end()
+	d.generators[0].end()
 	if b := <-result; !b.Clean() {
 		t.Errorf("%s", &b)
 	}

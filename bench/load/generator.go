@@ -2,50 +2,67 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/bits"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"sereno/proxy/udp"
 )
 
 // Common is what DNS and RADIUS load have in common. Zero fields take their defaults.
 type Common struct {
 	Rate    float64       // requests a second
+	MaxRate float64       // the highest that SetRate will ask for; Rate
+	Window  int           // closed loop: as many requests wait at a time, and Rate is a ceiling (0: none); 0: open loop
 	Limit   uint64        // requests in all; 0: until the context ends
 	Timeout time.Duration // without a right answer by then a request is lost; 3 s (RADIUS 10 s)
 	Resend  time.Duration // an unanswered request is sent again after each such time; 0: never
 	Tries   int           // how often it is sent in all, with Resend; 3
 	Sockets int           // source ports for each target, rounded up to a power of two; 32 (RADIUS: as the rate needs)
 	Source  netip.Addr    // address to send from; default: the system's choice
-	Plain   bool          // udp's single-packet path
+	Sources []netip.Addr  // many of them, taken in turn by the sockets
+	Grain   time.Duration // an open loop's requests are due in bursts that begin at multiples of it; 250 µs
+	Workers int           // generators that share the work, each with its thread; 1
+	Plain   bool          // one system call for each datagram
+	NoCut   bool          // every datagram is a message of its own (neither UDP_SEGMENT nor UDP_GRO)
+	// Anywhere lets targets be of other hosts. Whoever sets it has been told by the operator that they are his.
+	Anywhere bool
 	// Laboratory are targets besides this host's own addresses: those of bench/lab, which asks them inside its own
 	// network namespaces. Only addresses for documentation (RFC 5737, RFC 3849) are taken.
 	Laboratory []netip.Addr
+
+	transport Transport
+	tls       *tls.Config
 }
 
-// maxTries bounds Common.Tries.
-const maxTries = 8
+const (
+	// maxRate bounds Common.Rate.
+	maxRate = 20e6
+	// maxTries bounds Common.Tries.
+	maxTries = 8
+	// maxSockets bounds Common.Sockets.
+	maxSockets = 1 << 14
+	// maxWindow bounds Common.Window.
+	maxWindow = 1 << 20
+	// inRow is how many requests in a row leave by the same socket: they fill a batch.
+	inRow = 16
+	// maxNap is how long the generator sleeps at most.
+	maxNap = time.Millisecond
+	// maxFaulty bounds Books.Faulty.
+	maxFaulty = 5
+)
 
-// inRow is how many requests in a row leave by the same socket: they fill a batch.
-const inRow = 16
-
-// tick is how often the clock is looked at.
-const tick = 500 * time.Microsecond
-
-// maxFaulty bounds Books.Faulty.
-const maxFaulty = 5
-
-// protocol builds requests and checks replies. Its methods are called on the generator's goroutine only. slot is
-// free for the protocol to remember something by: between build and the request's end no other request has it.
+// protocol builds requests and checks replies. Its methods are called with the generator's lock held. slot is free for
+// the protocol to remember something by: between build and the request's end no other request has it.
 type protocol interface {
 	kind(n uint64) int // which of a target's ports request n goes to
 	build(dst []byte, n, slot uint64, id uint16) []byte
 	replyID(reply []byte) (uint16, bool)
-	check(reply []byte, n, slot uint64, id uint16) (Fate, string)
+	check(reply []byte, n, slot uint64, id uint16) Fate
+	explain(reply []byte, n, slot uint64, id uint16) string // why check did not find it right
 	idBits() int
 	final(f Fate) bool // whether a reply of that fate ends a request that has tries left
 	answered(n uint64)
@@ -59,20 +76,21 @@ const (
 
 type slot struct {
 	n     uint64
-	due   time.Duration // since the generator's start
+	due   time.Duration // since the generator's begin
 	state uint8
 }
 
-// place tells a socket's target, kind and index.
+// place tells a connection's target, kind and index.
 type place struct{ target, kind, index int }
 
-// generator sends by the clock and keeps the books. One udp.Group, one goroutine; mu is held while that goroutine
-// works and while somebody looks or changes something.
+// generator sends by the clock and keeps the books. One goroutine does the work; mu is held while it sends and while it
+// takes in replies, and while somebody looks or changes something.
 type generator struct {
 	common Common
 	proto  protocol
-	group  *udp.Group
-	conns  [][][]*udp.Conn // by target, kind, index
+	link   link
+	places []place   // by connection
+	conns  [][][]int // by target, kind, index
 	slots  []slot
 	begin  time.Time
 
@@ -88,85 +106,112 @@ type generator struct {
 		going bool
 	}
 	passed [maxTries]uint64 // [0]: requests before it are over; [k]: before it the kth resend was done
-	idle   chan struct{}    // closed when ended and nothing waits
+	first  time.Duration    // when the first request was due
+
+	refusals atomic.Uint64
 }
 
 // newGenerator opens the sockets. targets[t][k] is where requests of kind k go to at target t.
 func newGenerator(c Common, proto protocol, targets [][]netip.AddrPort) (*generator, error) {
-	if c.Rate < 0 || c.Rate > 5e6 {
-		return nil, fmt.Errorf("rate %g: must be from 0 to 5000000 a second", c.Rate)
-	}
-	if c.Tries < 1 || c.Tries > maxTries {
-		return nil, fmt.Errorf("tries %d: must be from 1 to %d", c.Tries, maxTries)
-	}
-	if len(targets) == 0 {
-		return nil, errors.New("no target")
+	c.Grain = orDefault(c.Grain, 250*time.Microsecond)
+	c.MaxRate = max(c.MaxRate, c.Rate)
+	if err := c.validate(len(targets)); err != nil {
+		return nil, err
 	}
 	c.Sockets = 1 << bits.Len(uint(max(c.Sockets, 1)-1))
 	size := uint64(c.Sockets) << proto.idBits()
-	enough := uint64(1) << bits.Len64(uint64(2*max(c.Rate, 1000)*c.Timeout.Seconds())+1024)
-	group, err := udp.NewGroup(udp.GroupConfig{Plain: c.Plain})
-	if err != nil {
-		return nil, fmt.Errorf("opening load generator: %w", err)
+	enough := uint64(1) << bits.Len64(uint64(2*max(c.MaxRate, 1000)*c.Timeout.Seconds())+1024)
+	if c.Window > 0 {
+		enough = 1 << bits.Len(uint(64*c.Window+1024))
 	}
-	g := &generator{common: c, proto: proto, group: group, slots: make([]slot, min(size, enough)), idle: make(chan struct{})}
-	if err := g.dial(targets); err != nil {
-		return nil, errors.Join(err, group.Close())
-	}
-	return g, nil
-}
-
-func (g *generator) dial(targets [][]netip.AddrPort) error {
+	g := &generator{common: c, proto: proto, slots: make([]slot, min(size, enough)), begin: time.Now()}
+	var ends []endpoint
 	for t, kinds := range targets {
-		byKind := make([][]*udp.Conn, len(kinds))
+		byKind := make([][]int, len(kinds))
 		for k, addr := range kinds {
 			if !addr.IsValid() && k > 0 {
 				continue
 			}
-			if err := checkLocal(addr, g.common.Laboratory); err != nil {
-				return err
+			if err := c.checkTarget(addr); err != nil {
+				return nil, err
 			}
-			for i := range g.common.Sockets {
-				conn, err := g.group.Dial(addr, g.common.Source, udp.ListenConfig{Tag: place{t, k, i}})
-				if err != nil {
-					return fmt.Errorf("opening socket to %s: %w", addr, err)
-				}
-				byKind[k] = append(byKind[k], conn)
+			for i := range c.Sockets {
+				byKind[k] = append(byKind[k], len(ends))
+				g.places = append(g.places, place{t, k, i})
+				ends = append(ends, endpoint{addr, c.source(addr, len(ends))})
 			}
 		}
 		g.conns = append(g.conns, byKind)
 	}
+	if err := g.open(ends); err != nil {
+		return nil, fmt.Errorf("opening load generator: %w", err)
+	}
+	return g, nil
+}
+
+func (c *Common) validate(targets int) error {
+	switch {
+	case c.Rate < 0 || c.MaxRate > maxRate:
+		return fmt.Errorf("rate %g: must be from 0 to %.0f a second", c.Rate, float64(maxRate))
+	case c.Tries < 1 || c.Tries > maxTries:
+		return fmt.Errorf("tries %d: must be from 1 to %d", c.Tries, maxTries)
+	case c.Sockets < 0 || c.Sockets > maxSockets:
+		return fmt.Errorf("sockets %d: must be from 1 to %d", c.Sockets, maxSockets)
+	case c.Window < 0 || c.Window > maxWindow:
+		return fmt.Errorf("window %d: must be from 0 to %d", c.Window, maxWindow)
+	case c.Timeout <= 0 || c.Grain < 0 || c.Resend < 0:
+		return errors.New("timeout, grain and resend must not be negative")
+	case targets == 0:
+		return errors.New("no target")
+	}
 	return nil
+}
+
+// source is the address that socket i sends from.
+func (c *Common) source(remote netip.AddrPort, i int) netip.Addr {
+	s := c.Source
+	if len(c.Sources) > 0 {
+		s = c.Sources[i%len(c.Sources)]
+	}
+	if s.IsValid() && s.Unmap().Is4() != remote.Addr().Unmap().Is4() {
+		return netip.Addr{}
+	}
+	return s
+}
+
+func (g *generator) open(ends []endpoint) (err error) {
+	switch c := &g.common; {
+	case c.transport != UDP:
+		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "tcp", tls: c.tls})
+	case c.Plain:
+		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "udp"})
+	default:
+		g.link, err = newDatagrams(g, g.begin, c.Timeout, ends, !c.NoCut)
+	}
+	return err
 }
 
 // run sends until ctx ends or Limit is reached, waits for what is in flight, closes the sockets and gives the
 // books. It may be called once.
 func (g *generator) run(ctx context.Context) (Books, error) {
 	g.mu.Lock()
-	g.begin = time.Now()
-	g.startSegment(0, g.common.Rate)
+	g.first = g.grain(time.Since(g.begin)) // the sockets were opened in between
+	g.startSegment(g.first, g.common.Rate)
 	g.mu.Unlock()
-	done := make(chan error, 1)
-	go func() { done <- g.group.Run(g) }()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	var err error
-	for idle := false; !idle && err == nil; {
-		select {
-		case <-ticker.C:
-			if ctx.Err() != nil {
-				g.end()
-			}
-			g.group.Wake()
-		case <-g.idle:
-			idle = true
-		case err = <-done:
-			done <- nil
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		precise()
+		for nap := time.Duration(0); nap >= 0; {
+			g.link.wait(nap, g.common.Window > 0)
+			nap = g.turn(ctx.Err() != nil)
+			g.link.collect()
 		}
-	}
-	err = errors.Join(err, g.group.Close(), <-done)
+	}()
+	<-done
+	err := g.link.close()
 	if err != nil {
-		err = fmt.Errorf("running load generator: %w", err)
+		err = fmt.Errorf("closing load generator: %w", err)
 	}
 	return g.snapshot(), err
 }
@@ -182,9 +227,14 @@ func (g *generator) snapshot() Books {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.books
-	b.Waiting = b.Sent - b.Answered - b.Wrong - b.Lost
+	b.Waiting = g.waiting()
+	b.Refused = g.refusals.Load()
 	b.Faulty = append([]string(nil), b.Faulty...)
 	return b
+}
+
+func (g *generator) waiting() uint64 {
+	return g.books.Sent - g.books.Answered - g.books.Wrong - g.books.Lost
 }
 
 // setRate changes the rate from now on; safe from any goroutine.
@@ -214,34 +264,72 @@ func (g *generator) startSegment(at time.Duration, rate float64) {
 	g.segment.n, g.segment.at, g.segment.rate, g.segment.going = g.next, at, rate, true
 }
 
-// Flush is a turn of the clock: everything that is due is sent, what waited too long is sent again or given up.
-func (g *generator) Flush() {
+// turn is a turn of the clock: everything that is due is sent, what waited too long is sent again or given up. It
+// returns how long to sleep until the next one; below 0 when all is over.
+func (g *generator) turn(ended bool) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.ended = g.ended || ended
 	now := time.Since(g.begin)
 	if g.target >= 0 {
 		g.sendDue(now)
 		g.resendDue(now)
 	}
+	g.link.flush(now)
 	g.giveUp(now)
 	if g.ended && g.passed[0] == g.next {
-		select {
-		case <-g.idle:
-		default:
-			close(g.idle)
-		}
+		return -1
 	}
+	return g.nap(now)
+}
+
+// nap is how long nothing will be due.
+func (g *generator) nap(now time.Duration) time.Duration {
+	if g.ended || g.target < 0 || g.common.Window == 0 && g.segment.rate <= 0 {
+		return maxNap
+	}
+	if g.common.Window > 0 && g.waiting() >= uint64(g.common.Window) {
+		return maxNap
+	}
+	due := g.grain(g.due())
+	if due <= now && g.common.Window == 0 { // behind: the rest leaves in the next burst
+		due = g.grain(now + 1)
+	}
+	return min(max(due-time.Since(g.begin), 0), maxNap)
+}
+
+// due is when the next request would be due if there were no bursts.
+func (g *generator) due() time.Duration {
+	s := &g.segment
+	if s.rate <= 0 {
+		return 0
+	}
+	return s.at + time.Duration(float64(g.next-s.n)/s.rate*1e9)
+}
+
+// grain is the first burst at or after t.
+func (g *generator) grain(t time.Duration) time.Duration {
+	return (t + g.common.Grain - 1) / g.common.Grain * g.common.Grain
 }
 
 func (g *generator) sendDue(now time.Duration) {
-	s := &g.segment
-	if g.ended || s.rate <= 0 {
+	closed := g.common.Window > 0
+	if g.ended || !closed && g.segment.rate <= 0 {
 		return
 	}
-	for budget := 4096; budget > 0; budget-- {
-		due := s.at + time.Duration(float64(g.next-s.n)/s.rate*1e9)
-		if due > now {
+	// A generator that was held up catches up at twice the rate, so that no burst of its own making floods the server.
+	budget := 16 + int(2*g.segment.rate*g.common.Grain.Seconds())
+	if closed {
+		budget = g.common.Window
+	}
+	for ; budget > 0; budget-- {
+		exactly := g.due()
+		due := g.grain(exactly)
+		if due > now || closed && g.waiting() >= uint64(g.common.Window) {
 			return
+		}
+		if closed {
+			due, exactly = now, now
 		}
 		if g.common.Limit > 0 && g.next >= g.common.Limit {
 			g.ended = true
@@ -253,8 +341,9 @@ func (g *generator) sendDue(now time.Duration) {
 		}
 		*sl = slot{n: g.next, due: due, state: waiting}
 		g.books.Sent++
-		g.books.Elapsed = due
+		g.books.Elapsed = exactly - g.first
 		g.books.Behind = max(g.books.Behind, now-due)
+		g.books.Lag.Add(now - due)
 		g.transmit(g.next)
 		g.next++
 	}
@@ -263,11 +352,9 @@ func (g *generator) sendDue(now time.Duration) {
 // transmit sends request n to the present target.
 func (g *generator) transmit(n uint64) {
 	index, id := g.locate(n)
-	conns := g.conns[g.target][g.proto.kind(n)]
-	conn := conns[index]
-	buf := conn.Next()
-	b := g.proto.build(buf[:0], n, n%uint64(len(g.slots)), id)
-	conn.Commit(len(b), udp.Dest{})
+	conn := g.conns[g.target][g.proto.kind(n)][index]
+	b := g.proto.build(g.link.next(conn)[:0], n, n%uint64(len(g.slots)), id)
+	g.link.commit(conn, len(b))
 }
 
 // locate gives the socket and the ID of request n: runs of requests take the sockets in turn.
@@ -319,21 +406,22 @@ func (g *generator) giveUp(now time.Duration) {
 	}
 }
 
-// Receive books a batch of replies.
-func (g *generator) Receive(c *udp.Conn, batch []udp.Packet) {
+// receive books replies.
+func (g *generator) receive(conn int, messages []arrival) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p := c.Tag().(place)
-	now := time.Since(g.begin)
-	for i := range batch {
-		g.reply(p, batch[i].Data, now)
+	p := g.places[conn]
+	for i := range messages {
+		g.reply(p, messages[i].data, messages[i].at)
 	}
 }
 
 func (g *generator) reply(p place, data []byte, now time.Duration) {
 	id, ok := g.proto.replyID(data)
 	if !ok {
-		g.fault(Malformed, fmt.Sprintf("%x", data[:min(len(data), 64)]))
+		if g.fault(Malformed) {
+			g.books.Faulty = append(g.books.Faulty, fmt.Sprintf("%s: %x", Malformed, data[:min(len(data), 64)]))
+		}
 		return
 	}
 	sl := g.slotOf(p.index, id)
@@ -341,16 +429,19 @@ func (g *generator) reply(p place, data []byte, now time.Duration) {
 		g.books.Late++
 		return
 	}
-	fate, why := g.proto.check(data, sl.n, sl.n%uint64(len(g.slots)), id)
+	at := sl.n % uint64(len(g.slots))
+	fate := g.proto.check(data, sl.n, at, id)
 	if fate == Right {
 		sl.state = free
 		g.books.Fates[Right]++
 		g.books.Answered++
-		g.books.Latency.Add(now - sl.due)
+		g.books.Latency.Add(max(now-sl.due, 0))
 		g.proto.answered(sl.n)
 		return
 	}
-	g.fault(fate, why)
+	if g.fault(fate) {
+		g.books.Faulty = append(g.books.Faulty, fate.String()+": "+g.proto.explain(data, sl.n, at, id))
+	}
 	if g.proto.final(fate) || !g.triesLeft(sl) {
 		sl.state = free
 		g.books.Wrong++
@@ -369,16 +460,11 @@ func (g *generator) triesLeft(sl *slot) bool {
 	return g.common.Resend > 0 && last > 0 && g.passed[last] <= sl.n
 }
 
-func (g *generator) fault(f Fate, why string) {
+// fault counts a reply that is not right, and says whether it is one of the few to be described.
+func (g *generator) fault(f Fate) bool {
 	g.books.Fates[f]++
-	if len(g.books.Faulty) < maxFaulty {
-		g.books.Faulty = append(g.books.Faulty, f.String()+": "+why)
-	}
+	return len(g.books.Faulty) < maxFaulty
 }
 
-// SocketError counts what the kernel reports, for example that the port is closed.
-func (g *generator) SocketError(*udp.Conn, error) {
-	g.mu.Lock()
-	g.books.Refused++
-	g.mu.Unlock()
-}
+// refused counts what the kernel reports, for example that the port is closed.
+func (g *generator) refused() { g.refusals.Add(1) }

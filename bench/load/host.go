@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,6 +23,17 @@ func checkLaboratory(addr netip.Addr) error {
 	}
 	return fmt.Errorf("%s cannot be a laboratory's address: it is not one of those kept for documentation, which are routed nowhere", addr)
 }
+
+// checkTarget refuses what cannot be asked, and addresses of other hosts unless they may be.
+func (c *Common) checkTarget(addr netip.AddrPort) error {
+	if c.Anywhere && addr.IsValid() && addr.Port() != 0 {
+		return nil
+	}
+	return checkLocal(addr, c.Laboratory)
+}
+
+// ErrElsewhere says that a target is not an address of this host.
+var ErrElsewhere = errors.New("not an address of this host")
 
 // checkLocal refuses an address that is neither of this host nor of the laboratory: the generators must never be
 // turned on others.
@@ -47,5 +59,5 @@ func checkLocal(addr netip.AddrPort, laboratory []netip.Addr) error {
 			}
 		}
 	}
-	return fmt.Errorf("target %s is not an address of this host, and load is sent to nobody else", addr)
+	return fmt.Errorf("target %s: %w, and load is sent to nobody else", addr, ErrElsewhere)
 }

@@ -111,11 +111,11 @@ func TestRADIUSBuildsTheSameTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range uint64(300) {
-		if a, b := r.p.build(nil, n, 0, 7), r.p.build(nil, n, 0, 7); string(a) != string(b) {
+		if a, b := r.p[0].build(nil, n, 0, 7), r.p[0].build(nil, n, 0, 7); string(a) != string(b) {
 			t.Fatalf("request %d: %x and %x", n, a, b)
 		}
 	}
-	r.g.end()
+	r.generators[0].end()
 	must(t, r.Run)
 }
 

@@ -136,6 +136,7 @@ type Keyer struct {
 	mac    hash.Hash
 	md     hash.Hash
 	sum    [16]byte
+	over   [16]byte // a caller's authenticator, where the hashes may see it without an allocation
 }
 
 // NewKeyer makes a Keyer. The secret is kept and must not change.
@@ -167,8 +168,9 @@ func (k *Keyer) SignRequest(packet []byte, authenticator [16]byte) {
 // is one, Response Authenticator.
 func (k *Keyer) SignReply(packet []byte, request [16]byte) {
 	setLength(packet)
-	k.putMessageAuthenticator(packet, request[:])
-	copy(packet[4:HeaderSize], k.authenticator(packet, request[:]))
+	k.over = request
+	k.putMessageAuthenticator(packet, k.over[:])
+	copy(packet[4:HeaderSize], k.authenticator(packet, k.over[:]))
 }
 
 // CheckRequest verifies what a request carries: the Request Authenticator of an Accounting-Request, and the
@@ -187,10 +189,11 @@ func (k *Keyer) CheckRequest(packet []byte, need bool) error {
 // CheckReply verifies a reply to a request with the given authenticator, and its Message-Authenticator as
 // CheckRequest does.
 func (k *Keyer) CheckReply(packet []byte, request [16]byte, need bool) error {
-	if !bytes.Equal(packet[4:HeaderSize], k.authenticator(packet, request[:])) {
+	k.over = request
+	if !bytes.Equal(packet[4:HeaderSize], k.authenticator(packet, k.over[:])) {
 		return ErrAuthenticator
 	}
-	return k.checkMessageAuthenticator(packet, request[:], need)
+	return k.checkMessageAuthenticator(packet, k.over[:], need)
 }
 
 // authenticator is MD5(head with that authenticator + attributes + secret). The result is valid until the next call.
@@ -249,7 +252,8 @@ func (k *Keyer) HidePassword(dst []byte, password string, authenticator [16]byte
 	n := copy(plain[:], password)
 	blocks := max((n+15)/16, 1)
 	dst = append(dst, UserPassword, byte(2+16*blocks))
-	previous := authenticator[:]
+	k.over = authenticator
+	previous := k.over[:]
 	for i := range blocks {
 		pad := k.passwordPad(previous)
 		for j := range 16 {
