@@ -197,18 +197,15 @@ func (q *questions) build(dst []byte, n, _ uint64, id uint16) []byte {
 // newDigits is how long the numbers of names that are never repeated are, at least.
 const newDigits = 9
 
-// appendPadded appends v with zeros in front.
+// appendPadded appends v, with zeros in front up to that many digits.
 func appendPadded(dst []byte, v uint64, digits int) []byte {
-	end := len(dst) + digits
-	dst = append(dst, "00000000000000000000"[:digits]...)
-	for i := end - 1; i >= end-digits; i-- {
-		dst[i] += byte(v % 10)
-		v /= 10
+	for limit := v / 10; limit > 0; limit /= 10 {
+		digits--
 	}
-	if v > 0 { // longer than was thought
-		dst = strconv.AppendUint(dst, v, 10)
+	for ; digits > 1; digits-- {
+		dst = append(dst, '0')
 	}
-	return dst
+	return strconv.AppendUint(dst, v, 10)
 }
 
 func (q *questions) isNew(r uint64) bool {

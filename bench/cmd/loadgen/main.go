@@ -70,6 +70,9 @@ func commonFlags(cmd *cobra.Command, c *load.Common, length *time.Duration) {
 	f.DurationVar(&c.Resend, "resend", 0, "send again what is unanswered after each such time (0: never)")
 	f.IntVar(&c.Tries, "tries", 3, "how often a request is sent in all, with --resend")
 	f.IntVar(&c.Sockets, "sockets", 0, "source ports (default 32, RADIUS as the rate needs)")
+	f.IntVar(&c.Window, "window", 0, "closed loop: as many requests wait at a time (0: open loop)")
+	f.IntVar(&c.Workers, "workers", 1, "threads that send")
+	f.BoolVar(&c.NoCut, "no-offload", false, "neither UDP_SEGMENT nor UDP_GRO")
 	f.BoolVar(&c.Plain, "plain", false, "one system call for each datagram")
 }
 
