@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"sereno/cmd/sereno/internal/admin"
-	"sereno/cmd/sereno/internal/cli"
-	"sereno/cmd/sereno/internal/demo"
 	"sereno/config"
 )
 
@@ -32,7 +30,7 @@ func TestConfigurationsInTheDocumentsAreGood(t *testing.T) {
 
 // Every command that the documents name is there.
 func TestCommandsInTheDocumentsExist(t *testing.T) {
-	root := cli.Root(admin.Build{}, run(admin.Build{}), demo.Command(), bgpSpeaker(), demo.RouterCommand())
+	root := tree(admin.Build{})
 	known := map[string]bool{}
 	for _, c := range root.Commands() {
 		known[c.Name()] = true
@@ -65,7 +63,7 @@ func TestO10ManualPage(t *testing.T) {
 			named[word] = true
 		}
 	}
-	root := cli.Root(admin.Build{}, run(admin.Build{}), demo.Command(), bgpSpeaker(), demo.RouterCommand())
+	root := tree(admin.Build{})
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if !c.Hidden && !named[c.Name()] {

@@ -28,9 +28,12 @@ var version, commit, date string
 const speakerCommand = "bgp-speaker"
 
 func main() {
-	build := admin.ReadBuild(version, commit, date)
-	root := cli.Root(build, run(build), demo.Command(), bgpSpeaker(), demo.RouterCommand())
-	os.Exit(cli.Execute(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Execute(context.Background(), tree(admin.ReadBuild(version, commit, date)), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// tree is every command.
+func tree(build admin.Build) *cobra.Command {
+	return cli.Root(build, run(build), demo.Command(), bgpSpeaker(), demo.RouterCommand())
 }
 
 func run(build admin.Build) *cobra.Command {

@@ -13,5 +13,6 @@
 //
 // In the order of a request: pool.go (Pick), tiers.go (the snapshot), balance.go
 // and its policies (least.go, rendezvous.go, sequence.go, alias.go), backend.go
-// (what a backend counts), budget.go (retries).
+// (what a backend counts), budget.go (retries). peek.go tells what Pick would give
+// without asking it.
 package pool

@@ -55,17 +55,7 @@ func (t *tier) winner(slot uint64) int {
 // win without it, so that a retry too goes to the same backend on every node.
 func (t *tier) nextWinner(slot uint64, tried *Tried) *Backend {
 	for range len(t.entries) { // others may take the last slot while we look
-		var best *entry
-		least := math.Inf(1)
-		for i := range t.entries {
-			e := &t.entries[i]
-			if !e.free(tried) {
-				continue
-			}
-			if s, ok := e.beats(slot, least); ok {
-				best, least = e, s
-			}
-		}
+		best := t.bestFree(slot, tried)
 		if best == nil {
 			return nil
 		}
@@ -74,6 +64,22 @@ func (t *tier) nextWinner(slot uint64, tried *Tried) *Backend {
 		}
 	}
 	return nil
+}
+
+// bestFree is the one that wins among those that are free; nil: none is.
+func (t *tier) bestFree(slot uint64, tried *Tried) *entry {
+	var best *entry
+	least := math.Inf(1)
+	for i := range t.entries {
+		e := &t.entries[i]
+		if !e.free(tried) {
+			continue
+		}
+		if s, ok := e.beats(slot, least); ok {
+			best, least = e, s
+		}
+	}
+	return best
 }
 
 // beats gives the entry's score if it is below least. The score is the time of the

@@ -69,9 +69,8 @@ type ExplainedBackend struct {
 	Tried bool `json:"tried"`
 }
 
-// Explain says what a request would meet, without sending it. The backends'
-// counters of requests count the question like a request, since the pool is
-// asked as for one.
+// Explain says what a request would meet, without sending it and without counting
+// it.
 func (s *Service) Explain(q Question) Explanation {
 	s.mu.Lock()
 	w, o := s.workers[0], &s.options
@@ -181,20 +180,14 @@ func (e *Explanation) explainHash(rp RolePools, q Question) uint64 {
 	return hashBytes(a[:])
 }
 
-// explainRole asks the pool as a request would, attempt by attempt.
+// explainRole says which backends a request would try, attempt by attempt.
 func (e *Explanation) explainRole(k Kind, p *pool.Pool, l limits, hash uint64, now time.Time) {
 	cfg := p.Config()
 	r := ExplainedRole{Role: k.String(), Balance: cfg.Balance}
 	r.Healthy, r.MinHealthy = p.Healthy()
 	r.Ordered = cfg.Balance == "hash" || cfg.Balance == "ordered"
-	var tried pool.Tried
 	seen := map[*pool.Backend]bool{}
-	for i := 0; r.Ordered && i < l.attempts; i++ {
-		b := p.Pick(hash, &tried)
-		if b == nil {
-			break
-		}
-		b.Done()
+	for _, b := range p.Peek(hash, l.attempts) {
 		seen[b] = true
 		r.Backends = append(r.Backends, explainBackend(b, now, true))
 	}

@@ -43,6 +43,13 @@ func TestO13ExplainSaysWhatARequestMeets(t *testing.T) {
 	if n := f.auth.Backends()[0].InFlight() + f.auth.Backends()[1].InFlight(); n != 0 {
 		t.Errorf("%d slots are not given back", n)
 	}
+	counted := uint64(0)
+	for _, b := range f.auth.Backends() {
+		counted += b.Counters().Requests
+	}
+	if counted != 20 {
+		t.Errorf("%d requests at the backends: explaining counts", counted)
+	}
 	if st := f.balanced(); st.Requests[KindAuth] != 20 {
 		t.Errorf("%d requests in the books", st.Requests[KindAuth])
 	}

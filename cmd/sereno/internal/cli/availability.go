@@ -30,6 +30,7 @@ running) counts neither way. - stands for what there is none of.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	socket := socketFlag(cmd)
+	completes(cmd, socket, serviceNames(""))
 	cmd.Flags().StringVar(&since, "since", "", "one window of this `LENGTH`, for example 12h or 30d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
 	cmd.Flags().BoolVar(&asCSV, "csv", false, "print a row for each object and window")

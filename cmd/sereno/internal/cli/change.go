@@ -30,7 +30,7 @@ anycast, is refused without --force.`,
 		Args: oneTarget,
 	}
 	socket := socketFlag(cmd)
-	cmd.ValidArgsFunction = completeTargets(socket, false)
+	completes(cmd, socket, targetsOf)
 	cmd.Flags().StringVar(&forText, "for", "", "end the drain after `DURATION` (30m, 12h, 2d)")
 	cmd.Flags().BoolVar(&force, "force", false, "even if too few backends or no route is left")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -67,7 +67,7 @@ func undrainCommand() *cobra.Command {
 		Args: oneTarget,
 	}
 	socket := socketFlag(cmd)
-	cmd.ValidArgsFunction = completeTargets(socket, true)
+	completes(cmd, socket, drainedTargets)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var undrained admin.Undrained
 		if err := post(cmd, socket, "/api/v1/undrain", url.Values{"target": args}, &undrained); err != nil {
@@ -154,49 +154,4 @@ func post(cmd *cobra.Command, socket func() (string, error), path string, argume
 		return err
 	}
 	return newClient(where).post(cmd.Context(), path, arguments, result)
-}
-
-// completeTargets asks the node for what can be drained, or what is.
-func completeTargets(socket func() (string, error), drained bool) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		where, err := socket()
-		if err != nil || len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		status, _, err := newClient(where).status(cmd.Context())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return targetsOf(status, drained), cobra.ShellCompDirectiveNoFileComp
-	}
-}
-
-// targetsOf lists the targets of a node, or those that are drained. A RADIUS backend stands
-// once for each of its roles and is one target.
-func targetsOf(status admin.Status, drained bool) []string {
-	var all []string
-	if drained {
-		for _, d := range status.Drains {
-			all = append(all, clean(d.Target))
-		}
-		return all
-	}
-	all = append(all, string(admin.TargetNode))
-	for _, s := range status.Services {
-		all = append(all, clean(admin.Target{Kind: admin.TargetService, Name: s.Name}.String()))
-	}
-	for _, a := range status.Anycast {
-		all = append(all, clean(admin.Target{Kind: admin.TargetAnycast, Name: a.Name}.String()))
-	}
-	seen := map[string]bool{}
-	for _, p := range status.Pools {
-		for _, b := range p.Backends {
-			target := clean(admin.Target{Kind: admin.TargetBackend, Name: p.Name, Backend: b.Name}.String())
-			if !seen[target] {
-				seen[target] = true
-				all = append(all, target)
-			}
-		}
-	}
-	return all
 }

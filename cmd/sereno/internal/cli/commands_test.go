@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -339,5 +340,49 @@ func TestExitCodesOfOtherCommands(t *testing.T) {
 	}
 	if text := Exit(1, nil).Error(); text != "exit code 1" {
 		t.Errorf("%q", text)
+	}
+}
+
+func TestO10CompletionFallsBackToTheConfiguration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sereno.yaml")
+	text := `pools:
+  - {name: resolvers, protocol: dns, backends: [{name: fulmine, address: 10.0.0.1}, {name: tempesta, address: 10.0.0.2}]}
+  - {name: servers, protocol: radius, backends: [{name: fulmine, address: 10.0.0.1, secret: abc}]}
+dns: [{name: resolver, listen: ["127.0.0.1:53"], pool: resolvers}]
+radius: [{name: pppoe, auth: ["127.0.0.1:1812"], pool: servers, clients: [{name: a, address: 10.1.0.1, secret: abc}]}]
+bgp: {asn: 64512, router_id: 10.0.0.2, neighbors: [{name: core, address: 10.0.0.3, asn: 64500}]}
+anycast: [{name: dns-vip, prefixes: [192.0.2.53/32], requires: [resolver]}]
+admin: {socket: ` + filepath.Join(t.TempDir(), "none") + `}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"drain"}, "node\nservice/resolver\nservice/pppoe\nanycast/dns-vip\npool/resolvers/fulmine\npool/resolvers/tempesta\npool/servers/fulmine\n"},
+		{[]string{"undrain"}, ""},
+		{[]string{"flush"}, "resolver\n"},
+		{[]string{"forget"}, "pppoe\n"},
+		{[]string{"availability"}, "resolver\npppoe\n"},
+		{[]string{"explain", "anycast"}, "dns-vip\n"},
+	} {
+		args := append(append([]string{cobra.ShellCompNoDescRequestCmd}, test.args...), "-c", path, "")
+		if _, stdout, _ := run(t, args...); stdout != test.want+":4\n" {
+			t.Errorf("%v completes to %q", test.args, stdout)
+		}
+	}
+	node, socket := startNode(t)
+	node.status.Services[0].Name = "running"
+	if _, stdout, _ := run(t, cobra.ShellCompNoDescRequestCmd, "flush", "-c", path, "--socket", socket, ""); stdout != "running\n:4\n" {
+		t.Errorf("with a node, flush completes to %q", stdout)
+	}
+}
+
+func TestO03SchemaIsJSON(t *testing.T) {
+	code, stdout, stderr := run(t, "schema")
+	if code != 0 || stderr != "" || !json.Valid([]byte(stdout)) || !strings.Contains(stdout, `"duplicate_window"`) {
+		t.Errorf("%d %q %.200s", code, stderr, stdout)
 	}
 }

@@ -71,16 +71,16 @@ func explainAnycastCommand() *cobra.Command {
 		Example: "  sereno explain anycast dns-vip",
 		Args:    cobra.ExactArgs(1),
 	}
-	explains(cmd, "/api/v1/explain/anycast", func(args []string) (url.Values, error) {
+	completes(cmd, explains(cmd, "/api/v1/explain/anycast", func(args []string) (url.Values, error) {
 		return url.Values{"name": args}, nil
-	})
+	}), anycastNames)
 	return cmd
 }
 
 // explains makes a command that asks the node at path and prints its words, or with
 // --json its whole answer.
-func explains(cmd *cobra.Command, path string, arguments func(args []string) (url.Values, error)) {
-	socket := socketFlag(cmd)
+func explains(cmd *cobra.Command, path string, arguments func(args []string) (url.Values, error)) (socket func() (string, error)) {
+	socket = socketFlag(cmd)
 	whole := cmd.Flags().Bool("json", false, "print the API's answer")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		query, err := arguments(args)
@@ -104,6 +104,7 @@ func explains(cmd *cobra.Command, path string, arguments func(args []string) (ur
 		}
 		return show(cmd, explainedText(said))
 	}
+	return socket
 }
 
 // explainedText is a paragraph for each explanation.
@@ -143,6 +144,7 @@ older one), or of all, backends too.`,
 		Args:    cobra.RangeArgs(1, 2),
 	}
 	socket := socketFlag(cmd)
+	completes(cmd, socket, serviceNames("radius"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		arguments := url.Values{"service": args[:1]}
 		if len(args) == 2 {
@@ -171,6 +173,7 @@ func flushCommand() *cobra.Command {
 		Args: cobra.RangeArgs(1, 2),
 	}
 	socket := socketFlag(cmd)
+	completes(cmd, socket, serviceNames("dns"))
 	cmd.Flags().BoolVar(&subtree, "subtree", false, "names below NAME too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		arguments := url.Values{"service": args[:1]}
