@@ -27,6 +27,7 @@ func fullSnapshot() Snapshot {
 			Answers:  map[DNSAnswer]uint64{{"udp", "cache", "NOERROR"}: 90, {"tcp", "backend", "NXDOMAIN"}: 9},
 			Drops:    map[string]uint64{"duplicate": 4, "malformed": 0},
 			InFlight: 7, CacheEntries: 50, CacheBytes: 5000, CacheHits: 90, CacheMisses: 16, Latency: map[string]*Histogram{"cache": h()},
+			Upstream: map[string]uint64{"asked": 20},
 		}},
 		RADIUS: []RADIUSMetrics{{
 			Service: "pppoe", Requests: map[string]uint64{"auth": 50, "acct": 20},
@@ -35,6 +36,7 @@ func fullSnapshot() Snapshot {
 				{"auth", "Access-Challenge", "backend"}: 3, {"acct", "Accounting-Response", "spool"}: 18,
 			},
 			Drops: map[RADIUSDrop]uint64{{"auth", "bad-authenticator"}: 10}, InFlight: 2, Sessions: 77,
+			Upstream: map[string]uint64{"moved": 1}, Unsigned: map[string]uint64{"bras-1": 3},
 			Latency: map[string]*Histogram{"auth": h()}, Spool: &SpoolMetrics{Records: 18, Bytes: 4000, OldestSeconds: 12.5},
 		}},
 		Backends: []BackendMetrics{{
