@@ -65,7 +65,7 @@ type Entry struct {
 	DrainReason  Reason        // drained, service-drained or stopping
 	Quiet        bool          // the drain has seen the traffic fall away
 	Paused       bool          // proof of health is wanted after a pause of the node
-	HandedOver   bool          // withdrawn because another site was seen
+	HandedOver   bool          // withdrawn because another site was seen, and not announced since
 	OtherSite    bool          // every prefix is announced by another site that is not demoted, as of less than a lease ago
 }
 
@@ -141,6 +141,9 @@ func decideHealthy(now time.Time, e *Entry) Decision {
 		return Decision{State: Announced}
 	}
 	state := e.Was
+	if e.HandedOver && !e.OtherSite {
+		state = Demoted // nobody else is there any more, so the hold-down would cost the service
+	}
 	return Decision{State: state, Reason: ReasonHoldDown, Next: ready,
 		WaitsFor: fmt.Sprintf("%v of unbroken health, until %s", e.Delay, clock(ready))}
 }

@@ -46,8 +46,8 @@ type entryState struct {
 	drained      time.Time
 	serviceDrain time.Time
 	quiet        bool
-	paused       map[string]bool // services that must prove themselves after a pause
-	handedOver   bool
+	paused       map[string]bool            // services that must prove themselves after a pause
+	handedOver   bool                       // withdrawn because another site was seen, and not announced since
 	otherSeen    map[netip.Prefix]time.Time // last sighting of another site's route
 }
 
@@ -67,6 +67,11 @@ func (e *engine) configure(s Settings, now time.Time) {
 		e.order = append(e.order, c.Name)
 		if old := e.entries[c.Name]; old != nil {
 			old.config = c
+			for service := range old.paused {
+				if !slices.Contains(c.Requires, service) {
+					delete(old.paused, service) // its proof is not waited for any more
+				}
+			}
 			continue
 		}
 		e.entries[c.Name] = &entryState{config: c, was: Withdrawn, since: now,
@@ -230,7 +235,7 @@ func (e *engine) take(x *entryState, in *Entry, d Decision, now time.Time) (Even
 		}
 		x.settled = x.settled || lost || d.State == Announced
 		x.was = d.State
-		x.handedOver = d.Reason == ReasonHandedOver
+		x.handedOver = d.Reason == ReasonHandedOver || x.handedOver && d.State == Withdrawn
 	}
 	m.Announced = d.State != Withdrawn
 	old := x.decision

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -239,6 +240,73 @@ func TestA21HandOver(t *testing.T) {
 		{9 * s, svcUp, "withdrawn hold-down"},
 		{19 * s, nil, "announced"},
 	})
+}
+
+// TestA21TheOtherSiteMayGoAtAnyTime: a site that has handed over comes back whenever no other one is seen, whatever it
+// waits for itself.
+func TestA21TheOtherSiteMayGoAtAnyTime(t *testing.T) {
+	handedOver := []step{{0, svcUp, "announced"}, {1 * s, svcDown, "demoted no-other-site"}, {2 * s, "see", "withdrawn handed-over"}}
+	for name, then := range map[string][]step{
+		"in its hold-down": {
+			{3 * s, svcUp, "withdrawn hold-down"},
+			{4 * s, "see", "withdrawn hold-down"},
+			{7 * s, nil, "demoted hold-down"},
+			{12 * s, "see", "demoted hold-down"},
+			{13 * s, nil, "announced"},
+		},
+		"when it is sick again": {
+			{3 * s, svcUp, "withdrawn hold-down"},
+			{4 * s, svcDown, "withdrawn handed-over"},
+			{7 * s, nil, "demoted no-other-site"},
+		},
+		"after a drain": {
+			{3 * s, "drain", "withdrawn drained"},
+			{9 * s, nil, "withdrawn drained"},
+			{10 * s, "undrain", "demoted no-other-site"},
+			{11 * s, "see", "withdrawn handed-over"},
+		},
+		"while it stops": {
+			{3 * s, "stop", "withdrawn stopping"},
+			{9 * s, nil, "withdrawn stopping"},
+		},
+		"after a pause": {
+			{3 * s, svcUp, "withdrawn hold-down"},
+			{4 * s, "pause", "withdrawn paused"},
+			{7 * s, "prove", "demoted hold-down"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newLife(t, anycast(func(a *AnycastConfig) { a.WhenDown = "hand-over" })).replay(append(slices.Clone(handedOver), then...))
+		})
+	}
+}
+
+// TestA16AReloadAfterAPauseWaitsForNobodyElse: what is required no more proves nothing.
+func TestA16AReloadAfterAPauseWaitsForNobodyElse(t *testing.T) {
+	both := anycast(func(a *AnycastConfig) { a.Requires = append(slices.Clone(a.Requires), "other") })
+	l := newLife(t, both)
+	other := Service{Name: "other", State: "up"}
+	l.replay([]step{
+		{0, append(slices.Clone(svcUp), other), "announced"},
+		{1 * m, "pause", "withdrawn paused"},
+	})
+	l.e.configure(testSettings(anycast(nil)), at(1*m))
+	l.replay([]step{
+		{1*m + 1*s, nil, "withdrawn paused"},
+		{1*m + 2*s, "prove", "announced"},
+	})
+}
+
+func TestA12AClockThatIsSetBackProlongsNothing(t *testing.T) {
+	l := newLife(t, anycast(nil))
+	l.e.memory.flap("dns-vip", at(24*time.Hour)) // read from the disk, before the clock was set back by a day
+	l.e.memory.forget(at(0))
+	if n := l.e.memory.flaps("dns-vip", at(59*m)); n != 1 {
+		t.Errorf("%d flaps after 59 minutes", n)
+	}
+	if n := l.e.memory.flaps("dns-vip", at(time.Hour)); n != 0 {
+		t.Errorf("%d flaps after an hour", n)
+	}
 }
 
 func TestA12MemorySurvivesRestart(t *testing.T) {

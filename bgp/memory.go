@@ -62,11 +62,6 @@ func loadMemory(dir string, now time.Time) (*memory, error) {
 			delete(m.Entries, name)
 			continue
 		}
-		for i, t := range e.Flaps {
-			if t.After(now) {
-				e.Flaps[i] = now
-			}
-		}
 		if m.Running && e.Announced {
 			e.Flaps = append(e.Flaps, m.Alive) // the crash took the route away
 		}
@@ -79,9 +74,15 @@ func loadMemory(dir string, now time.Time) (*memory, error) {
 	return m, nil
 }
 
-// forget drops flaps that count no more.
+// forget drops flaps that count no more. Those that seem to be in the future, because the wall clock was set back, are
+// taken for just now, so that none counts for longer than an hour from here.
 func (m *memory) forget(now time.Time) {
 	for _, e := range m.Entries {
+		for i, t := range e.Flaps {
+			if t.After(now) {
+				e.Flaps[i] = now
+			}
+		}
 		e.Flaps = slices.DeleteFunc(e.Flaps, func(t time.Time) bool { return now.Sub(t) >= flapWindow })
 	}
 }
@@ -116,10 +117,11 @@ func (m *memory) firstStart(name string, now time.Time) bool {
 // maxFlaps bounds the list: more do not change the delay, which has its own bound.
 const maxFlaps = 64
 
-// flap notes that an announced route was lost at now.
+// flap notes that an announced route was lost at now, with now's monotonic reading: while this run lasts no setting of
+// the clock changes when it happened.
 func (m *memory) flap(name string, now time.Time) {
 	e := m.entry(name)
-	e.Flaps = append(e.Flaps, now.UTC())
+	e.Flaps = append(e.Flaps, now)
 	if len(e.Flaps) > maxFlaps {
 		e.Flaps = slices.Delete(e.Flaps, 0, len(e.Flaps)-maxFlaps)
 	}

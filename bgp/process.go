@@ -50,6 +50,7 @@ type process struct {
 	failing    time.Time
 	heldUntil  time.Time
 	flooding   time.Time // more than max_received since
+	flood      int       // and how many, the last time
 	driftAt    time.Time
 	drifts     uint64           // of the speakers before this one
 	margin     [2]time.Duration // least margin of this window and the one before
@@ -326,6 +327,9 @@ func (p *process) take(r Report, margin time.Duration, now time.Time) {
 		p.flooding = time.Time{}
 	case p.flooding.IsZero():
 		p.flooding = now
+		fallthrough
+	default:
+		p.flood = r.Received
 	}
 	if now.Sub(p.marginFrom) >= marginWindow {
 		p.margin = [2]time.Duration{p.session.Lease, p.margin[0]}

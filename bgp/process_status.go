@@ -44,7 +44,7 @@ func (p *process) alarms() []Alarm {
 		add(AlarmSpeakerFailing, p.failing, fmt.Sprintf("its speaker died %d times: %s", p.bad, p.lastError))
 	}
 	if !p.flooding.IsZero() {
-		add(AlarmTooManyRoutes, p.flooding, fmt.Sprintf("it sends %d routes, more than max_received (%d): let it export nothing to us", p.report.Received, p.session.MaxReceived))
+		add(AlarmTooManyRoutes, p.flooding, fmt.Sprintf("it sends %d routes, more than max_received (%d): let it export nothing to us", p.flood, p.session.MaxReceived))
 	}
 	if !p.driftAt.IsZero() && now.Sub(p.driftAt) < driftAlarmFor {
 		add(AlarmRouteDrift, p.driftAt, p.report.DriftText)

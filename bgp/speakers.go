@@ -82,29 +82,44 @@ func (s *Speakers) Configure(settings Settings) {
 	for _, p := range s.processes {
 		old[p.name] = p
 	}
-	s.processes = nil
-	for _, want := range sessions(settings) {
-		p := old[want.Name]
-		var after <-chan struct{}
-		if p != nil && p.retune(want) {
-			s.processes = append(s.processes, p)
-			delete(old, want.Name)
+	want := sessions(settings)
+	list := make([]*process, len(want))
+	for i, w := range want {
+		if p := old[w.Name]; p != nil && p.retune(w) {
+			list[i] = p
+			delete(old, w.Name)
+		}
+	}
+	for i, w := range want {
+		if list[i] != nil {
 			continue
 		}
-		if p != nil {
-			after = p.done // one address, one speaker: the new one waits for the old one's end
-		}
-		p = newProcess(&s.o, want)
+		p := newProcess(&s.o, w)
 		if s.announced {
 			p.announce(s.routes, s.stamp)
 		}
-		s.processes = append(s.processes, p)
-		go p.run(after)
+		list[i] = p
+		go p.run(leaving(old, w))
 	}
+	s.processes = list
 	for _, p := range old {
 		s.ending.Add(1)
 		go func() { defer s.ending.Done(); p.close() }()
 	}
+}
+
+// leaving is what a new session waits for: the end of the one that has its
+// name, or its addresses by another name. A router takes only one of the two.
+func leaving(old map[string]*process, w Session) <-chan struct{} {
+	if p := old[w.Name]; p != nil {
+		return p.done
+	}
+	for _, p := range old {
+		if p.session.Source == w.Source && (p.session.Address == w.Address || w.Listen != "") {
+			return p.done
+		}
+	}
+	return nil
 }
 
 // Announce gives every speaker the whole desired set of its family.

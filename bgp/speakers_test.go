@@ -301,6 +301,27 @@ func TestA20ReloadKeepsUnchangedSessions(t *testing.T) {
 	})
 }
 
+func TestA20ARenamedNeighborHasOneSessionAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), nil)
+		f.confirm(goodRoutes(), 2*time.Second)
+		f.fakes.get(0).freeze() // it takes closeTime to be rid of it
+		renamed := time.Now()
+		f.Configure(testSettings(anycast(nil), neighbor("edge-1", "10.0.0.1")))
+		f.confirm(goodRoutes(), 3*time.Second)
+		if f.fakes.count() != 2 {
+			t.Fatalf("%d speakers were started", f.fakes.count())
+		}
+		if d := f.fakes.births[1].Sub(renamed); d < closeTime {
+			t.Errorf("the new session began %v after the reload, beside the old one", d)
+		}
+		if n := f.Neighbors(); len(n) != 1 || n[0].Name != "edge-1" || n[0].State != Established {
+			t.Errorf("neighbors %+v", n)
+		}
+		f.close(t)
+	})
+}
+
 func TestA21SightingsReachTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan string, 1000)

@@ -99,8 +99,9 @@ func backendServfail(p *play) error {
 	return p.replaced(stub.Mode{Fault: stub.Servfail}, p.timing.foundDNS()+200*time.Millisecond)
 }
 
-// backendHalfServfail: half of the last 20 bad is down (A06). Which of its queries are probes is chance, so half of them
-// are bad only in the long run: two windows.
+// backendHalfServfail: half of the last 20 bad is down, and so are two in a row (A06). Which of its queries are probes is
+// chance: of 20 in a row, one time in 60 there are no two bad ones in a row and less than half in all; of 40 less than one
+// in 4,000.
 func backendHalfServfail(p *play) error {
 	return p.replaced(stub.Mode{Fault: stub.Servfail, Every: 2}, 40*p.timing.dnsInterval*11/10)
 }

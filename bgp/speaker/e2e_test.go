@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -57,24 +59,73 @@ func withAnyRouter(t *testing.T, f func(t *testing.T, r leg)) {
 	})
 }
 
+// canary measures the machine: how long a thread that wants to run has to wait for it.
+type canary struct {
+	mu     sync.Mutex
+	waited time.Duration
+}
+
+func startCanary(t *testing.T) *canary {
+	c, stop, ended := &canary{}, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread()
+		const nap = time.Millisecond
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			start := time.Now()
+			time.Sleep(nap)
+			if late := time.Since(start) - nap; late > 2*time.Millisecond {
+				c.mu.Lock()
+				c.waited += late
+				c.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-ended })
+	return c
+}
+
+// take gives the sum since the last call.
+func (c *canary) take() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.waited
+	c.waited = 0
+	return w
+}
+
+// TestA11WithdrawalIsSeenByTheRouterWithin50ms: and not only a share of them. What the machine let everybody wait
+// meanwhile is measured, and comes on top; on a quiet one that is nothing.
 func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
 	withAnyRouter(t, func(t *testing.T, r leg) {
+		machine := startCanary(t)
 		c := startNode(t, r.settings)
 		c.SetServices(up)
 		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
 		var all []time.Duration
 		for range 20 {
 			time.Sleep(120 * time.Millisecond) // FRR's queue: a route is to be withdrawn that stands
+			machine.take()
+			start := time.Now()
 			c.SetServices(down)
-			all = append(all, eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" }))
+			eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
+			took := time.Since(start)
+			all = append(all, took)
+			if waited := machine.take(); took > 50*time.Millisecond+r.slower+waited {
+				t.Errorf("a withdrawal took %v, want %v; the machine let us wait for %v of it", took, 50*time.Millisecond+r.slower, waited)
+			} else if took > 50*time.Millisecond+r.slower {
+				t.Logf("a withdrawal took %v; the machine let us wait for %v of it", took, waited)
+			}
 			c.SetServices(up)
 			eventually(t, time.Second, "route", func() bool { return r.has(t, vip) != "" })
 		}
 		slices.Sort(all)
-		t.Logf("figure: decision to withdrawn at the router, of 20: median %v, 18th %v, worst %v", all[10], all[17], all[19])
-		if limit := 50*time.Millisecond + r.slower; all[17] > limit { // two are given to a busy machine
-			t.Errorf("withdrawals took %v, want %v", all, limit)
-		}
+		t.Logf("figure: decision to withdrawn at the router, of 20: median %v, worst %v", all[10], all[19])
 	})
 }
 

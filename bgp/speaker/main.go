@@ -16,14 +16,18 @@ import (
 
 // The exit codes of a speaker.
 const (
-	exitClosed  = 0 // the node asked for it
-	exitUsage   = 2 // not started by a node
-	exitLease   = 3 // the node was silent for the lease
-	exitOrphan  = 4 // the node is gone
-	exitFailed  = 5 // GoBGP refused something, or the node broke the protocol
-	memoryLimit = 256 << 20
-	stopLimit   = 200 * time.Millisecond
+	exitClosed = 0 // the node asked for it
+	exitUsage  = 2 // not started by a node
+	exitLease  = 3 // the node was silent for the lease
+	exitOrphan = 4 // the node is gone
+	exitFailed = 5 // GoBGP refused something, or the node broke the protocol
+	stopLimit  = 200 * time.Millisecond
 )
+
+// memoryLimit is where garbage collection begins to work hard. A whole Internet
+// table, which a router that is set wrong may send on the last session, has room
+// below it: collecting must not starve that session (A19).
+const memoryLimit = 768 << 20
 
 // Main is the body of the hidden command `sereno bgp-speaker`: stdin is the
 // socket to the node (see bgp.Command), what goes to stderr ends in the node's

@@ -18,7 +18,7 @@ import (
 // The tests with real BIRD 2 and FRR run under SERENO_E2E=1, where a missing
 // program is a failure. They need no root: the routers listen on loopback
 // addresses and ports of their own.
-func e2e() bool { return os.Getenv("SERENO_E2E") == "1" }
+func e2e() bool { return os.Getenv("SERENO_E2E") == "1" || os.Getenv("SERENO_E2E") == "full" }
 
 // link is one session as both ends must know it.
 type link struct {

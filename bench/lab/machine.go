@@ -1,0 +1,31 @@
+package lab
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// machine measures how long a thread that wants to run has to wait for the machine to let it. That a node says that it
+// stood still could be the node's own fault; that this process did is not.
+type machine struct{ waited atomic.Int64 }
+
+// measure goes on until ctx ends.
+func measure(ctx context.Context) *machine {
+	m := &machine{}
+	go func() {
+		runtime.LockOSThread()
+		const nap = 5 * time.Millisecond
+		for ctx.Err() == nil {
+			start := time.Now()
+			time.Sleep(nap)
+			if late := time.Since(start) - nap; late > nap {
+				m.waited.Add(int64(late))
+			}
+		}
+	}()
+	return m
+}
+
+func (m *machine) wait() time.Duration { return time.Duration(m.waited.Load()) }
