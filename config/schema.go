@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	_ "embed" // the reference file
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ var reference string
 // types, words to choose from, defaults and descriptions, from the tagged
 // structs and the comments of reference.yaml. What Load checks beyond that is not in it.
 func Schema() ([]byte, error) {
-	g := schemaWriter{comments: referenceComments(reference)}
+	g := schemaWriter{comments: referenceComments(reference), descriptions: descriptions()}
 	def := Default()
 	root := g.section(reflect.ValueOf(&def).Elem(), "")
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
@@ -36,7 +37,10 @@ func Schema() ([]byte, error) {
 // object is a JSON object; encoding/json sorts its keys.
 type object map[string]any
 
-type schemaWriter struct{ comments map[string]string }
+type schemaWriter struct {
+	comments     map[string]string // of the reference: they have the words to choose from
+	descriptions map[string]string
+}
 
 // section is the schema of a section whose defaults v holds.
 func (g *schemaWriter) section(v reflect.Value, pattern string) object {
@@ -44,7 +48,7 @@ func (g *schemaWriter) section(v reflect.Value, pattern string) object {
 	for _, f := range fieldsOf(v.Type()) {
 		p := join(pattern, f.name)
 		s := g.value(v.FieldByIndex(f.index), f, p)
-		if d := g.comments[p]; d != "" {
+		if d := g.descriptions[p]; d != "" {
 			s["description"] = d
 		}
 		properties[f.name] = s
@@ -74,7 +78,7 @@ func (g *schemaWriter) value(v reflect.Value, f field, pattern string) object {
 		}
 		return s
 	}
-	s := g.scalar(f.typ, g.comments[pattern], valueText(v))
+	s := g.scalar(f.typ, cmp.Or(g.comments[pattern], g.descriptions[pattern]), valueText(v))
 	if !f.secret {
 		s["default"] = jsonDefault(v)
 	}
