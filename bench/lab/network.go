@@ -3,8 +3,10 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -127,9 +129,6 @@ func connect(sites int) error {
 		for _, f := range families {
 			fmt.Fprintf(each[nodeSpace(site)], "route add %s nexthop via %s nexthop via %s\n", f.whole, f.coreAt(site, 1), f.coreAt(site, 2))
 		}
-		for _, prefix := range []string{dnsPrefix, dnsPrefix6, radiusPrefix} {
-			fmt.Fprintf(each[nodeSpace(site)], "addr add %s dev lo\n", prefix)
-		}
 		for _, host := range []int{12, 21, 22} {
 			fmt.Fprintf(each[serverSpace(site)], "addr add %s/24 dev %s\n", server(site, host), nodeSpace(site))
 		}
@@ -174,6 +173,21 @@ func settings(namespace string) error {
 		}
 		return nil
 	})
+}
+
+// assigned gives the anycast addresses that a node's namespace has, which the node itself puts there and takes away
+// (A23).
+func assigned(site int) (found []string, err error) {
+	err = within(nodeSpace(site), func() error {
+		addrs, err := net.InterfaceAddrs()
+		for _, a := range addrs {
+			if slices.Contains([]string{dnsPrefix, dnsPrefix6, radiusPrefix}, a.String()) {
+				found = append(found, a.String())
+			}
+		}
+		return err
+	})
+	return found, err
 }
 
 // ip runs ip(8) with these commands on its standard input.

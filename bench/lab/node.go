@@ -102,7 +102,7 @@ func newNode(site int, binary string, t timing, whenDown, more string) (*node, e
 		}
 	}
 	med := (site - 1) * 50
-	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v",
+	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v, assign: lo",
 		whenDown, t.announceAfter, t.drain, med, 1000+med, whenDown != "hand-over")
 	text := fmt.Sprintf(nodeConfig, site, dir, t.dnsInterval, t.dnsTimeout, server(site, 11), server(site, 12),
 		t.radiusInterval, t.radiusTmo, server(site, 21), server(site, 22), serverSecret, subscriberAddress, nasSecret) +

@@ -175,6 +175,12 @@ func (p *play) stopped(site int) error {
 	r := row{what: fmt.Sprintf("stopped: node %d has ended, exit code %d", site, code), at: "node", took: time.Since(since), bound: bound}
 	r.violation = code != 0 || r.took > bound
 	p.rows = append(p.rows, r)
+	left, err := assigned(site)
+	if err != nil {
+		return err
+	}
+	p.rows = append(p.rows, row{what: fmt.Sprintf("stopped: addresses that node %d has left behind", site), at: "node",
+		text: fmt.Sprintf("%d", len(left)), violation: len(left) > 0})
 	return nil
 }
 

@@ -30,6 +30,7 @@ func linkSettings(l link, r realRouter, prefixes ...string) bgp.Settings {
 	if l.gtsm {
 		n.TTLSecurity = 255
 	}
+	n.MultihopTTL = l.multihop
 	a := &s.Anycast[0]
 	a.MED, a.Communities = 7, []string{"64500:100", "64500:1:2"}
 	return s
@@ -328,9 +329,10 @@ func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
 	t.Parallel()
 	withRouters(t, func(t *testing.T, start func(link) realRouter) {
 		for name, change := range map[string]func(*link){
-			"plain": func(*link) {},
-			"md5":   func(l *link) { l.password = "fulmine" },
-			"gtsm":  func(l *link) { l.gtsm = true },
+			"plain":    func(*link) {},
+			"md5":      func(l *link) { l.password = "fulmine" },
+			"gtsm":     func(l *link) { l.gtsm = true },
+			"multihop": func(l *link) { l.multihop = 5 },
 		} {
 			t.Run(name, func(t *testing.T) {
 				l := plainLink()

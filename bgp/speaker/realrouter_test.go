@@ -27,6 +27,7 @@ type link struct {
 	nodeASN      uint32
 	password     string
 	gtsm         bool
+	multihop     int // most hops; 0: a direct neighbor
 	holdTime     int // proposed by the router, in seconds
 	ipv6Routes   bool
 	export       bool // the router sends its routes to the node
@@ -139,10 +140,10 @@ func startBIRD(t testing.TB, l link) *bird {
   local %s port %d as %d;
   neighbor %s %s as %d;
   hold time %d;
-  multihop 1;
+  multihop %d;
   strict bind yes;
 %s%s}
-`, name, l.router, port, l.routerASN, node, dial, l.nodeASN, l.holdTime, options.String(), channel.String())
+`, name, l.router, port, l.routerASN, node, dial, l.nodeASN, l.holdTime, max(1, l.multihop), options.String(), channel.String())
 	}
 	file, socket := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "ctl")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
@@ -230,6 +231,8 @@ func startFRR(t testing.TB, l link) *frr {
 		}
 		if l.gtsm {
 			option += fmt.Sprintf(" neighbor %s ttl-security hops 1\n", node)
+		} else if l.multihop > 0 {
+			option += fmt.Sprintf(" neighbor %s ebgp-multihop %d\n", node, l.multihop)
 		} else if l.routerASN != l.nodeASN {
 			option += fmt.Sprintf(" neighbor %s disable-connected-check\n", node)
 		}
