@@ -8,6 +8,7 @@ func Scenarios() []Scenario {
 		{Name: "site-backends-killed", Says: "all backends of site 1 are killed, and come back", play: siteBackendsKilled},
 		{Name: "node-killed", Says: "node 1 is killed (SIGKILL), and started again", play: nodeKilled},
 		{Name: "node-frozen", Says: "node 1 is stopped (SIGSTOP) for longer than its lease, and goes on", play: nodeFrozen},
+		{Name: "node-starved", Says: "node 1 may run for a fifth of each 200 ms only, for 6 s", play: nodeStarved},
 		{Name: "speaker-killed", Says: "the speakers of node 1 are killed", play: speakerKilled},
 		{Name: "speaker-frozen", Says: "the speakers of node 1 are stopped (SIGSTOP)", play: speakerFrozen},
 		{Name: "drain-and-stop", Says: "node 1's DNS is drained, put back, and then node 1 is stopped (SIGTERM)", play: drainAndStop},

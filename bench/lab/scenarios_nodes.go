@@ -64,6 +64,22 @@ func nodeFrozen(p *play) error {
 	return p.bothBack(on, reconnect)
 }
 
+// nodeStarved: no pause is long, but there is one again and again. Answers come late, and nothing else happens.
+func nodeStarved(p *play) error {
+	since := time.Now()
+	for time.Since(since) < 6*time.Second {
+		if err := errors.Join(p.nodes[1].signal(syscall.SIGSTOP), p.pause(160*time.Millisecond),
+			p.nodes[1].signal(syscall.SIGCONT), p.pause(40*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+	if err := p.pause(2 * time.Second); err != nil {
+		return err
+	}
+	p.stood(1, since)
+	return nil
+}
+
 // signalSpeakers sends a signal to every process that node 1 has started: its speakers.
 func (p *play) signalSpeakers(s syscall.Signal) error {
 	pids, err := p.nodes[1].children()
