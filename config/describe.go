@@ -83,7 +83,7 @@ var described = map[string]string{
 	"dns[].routes[].zones":                "names; what is at or below one of them goes to this route's pool",
 	"dns[].routes[].pool":                 "the pool for these zones",
 	"dns[].cache.enabled":                 "answer from memory",
-	"dns[].cache.entries":                 "answers that are kept; about 400 bytes each, allocated as they come",
+	"dns[].cache.entries":                 "answers that are kept; their memory is bounded by 256 bytes for each",
 	"dns[].cache.max_ttl":                 "longest time that an answer is kept fresh, whatever its TTL",
 	"dns[].cache.min_ttl":                 "shortest time, whatever its TTL; above 0 it serves answers that their owner has withdrawn",
 	"dns[].cache.negative_ttl":            "longest time that NXDOMAIN and empty answers are kept (RFC 2308)",

@@ -12,12 +12,25 @@ import (
 )
 
 var (
-	yamlFence = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	command   = regexp.MustCompile("(?m)(?:^|`)(?:go run \\./cmd/)?sereno ([a-z][a-z-]*)")
+	// ```yaml is a configuration; ```yaml fragment is a file that config/reference.yaml could include.
+	yamlFence     = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	fragmentFence = regexp.MustCompile("(?s)```yaml fragment\n(.*?)```")
+	shellFence    = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	indented      = regexp.MustCompile(`(?m)^    (sereno .*)$`)
+	inline        = regexp.MustCompile("`(sereno [a-z][^`]*)`")
+	link          = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 )
 
-// Every configuration in the README and in docs/ is a good one.
+// Every configuration in the documents is a good one.
 func TestConfigurationsInTheDocumentsAreGood(t *testing.T) {
+	reference, err := filepath.Abs("../../config/reference.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range documents(t) {
 		for i, m := range yamlFence.FindAllStringSubmatch(text, -1) {
 			_, report := config.Parse(name, []byte(m[1]), config.Options{NoFiles: true})
@@ -25,71 +38,79 @@ func TestConfigurationsInTheDocumentsAreGood(t *testing.T) {
 				t.Errorf("configuration %d of %s:\n%v", i+1, name, err)
 			}
 		}
-	}
-}
-
-// Every command that the documents name is there.
-func TestCommandsInTheDocumentsExist(t *testing.T) {
-	root := tree(admin.Build{})
-	known := map[string]bool{}
-	for _, c := range root.Commands() {
-		known[c.Name()] = true
-	}
-	seen := 0
-	for name, text := range documents(t) {
-		for _, m := range command.FindAllStringSubmatch(text, -1) {
-			seen++
-			if !known[m[1]] {
-				t.Errorf("%s names the command %q, which does not exist", name, m[1])
+		for i, m := range fragmentFence.FindAllStringSubmatch(text, -1) {
+			part := filepath.Join(t.TempDir(), "fragment.yaml")
+			if err := os.WriteFile(part, []byte(m[1]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			main := strings.Replace(string(whole), "include: []", "include: ["+part+"]", 1)
+			_, report := config.Parse(reference, []byte(main), config.Options{NoFiles: true})
+			if err := report.Err(); err != nil {
+				t.Errorf("fragment %d of %s:\n%v", i+1, name, err)
 			}
 		}
 	}
-	if seen < 5 {
+}
+
+// Every command line in the documents is one that the command tree takes, flags
+// and arguments included.
+func TestCommandsInTheDocumentsParse(t *testing.T) {
+	seen := 0
+	for name, text := range documents(t) {
+		lines := indented.FindAllStringSubmatch(text, -1)
+		lines = append(lines, inline.FindAllStringSubmatch(text, -1)...)
+		for _, block := range shellFence.FindAllStringSubmatch(text, -1) {
+			for line := range strings.Lines(block[1]) {
+				for _, part := range strings.Split(line, "&&") {
+					part = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(part), "go run ./cmd/"))
+					if strings.HasPrefix(part, "sereno ") {
+						lines = append(lines, []string{part, part})
+					}
+				}
+			}
+		}
+		for _, m := range lines {
+			line := strings.NewReplacer("[--watch]", "--watch", " …", " node", "'", "", `"`, "").Replace(m[1])
+			line, _, _ = strings.Cut(line, "  (")
+			seen++
+			t.Run(name+": "+m[1], func(t *testing.T) { example(t, tree(admin.Build{}), line) })
+		}
+	}
+	if seen < 40 {
 		t.Fatalf("found only %d commands in the documents", seen)
 	}
 }
 
-// The manual page names every command, and no other.
-func TestO10ManualPage(t *testing.T) {
-	page, err := os.ReadFile("../../deploy/man/sereno.8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(page), ".SH COMMANDS\n")
-	section, _, _ = strings.Cut(section, ".SH ")
-	named := map[string]bool{}
-	for _, line := range regexp.MustCompile(`(?m)^\.TP\n\.BR? (.*)$`).FindAllStringSubmatch(section, -1) {
-		for _, word := range regexp.MustCompile(`[a-z][a-z-]+`).FindAllString(line[1], -1) {
-			named[word] = true
+// Every file that a document leads to is there.
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	for name, text := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "//") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("../..", filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s leads to %s, which is not there", name, m[1])
+			}
 		}
-	}
-	root := tree(admin.Build{})
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if !c.Hidden && !named[c.Name()] {
-			t.Errorf("sereno.8 does not name %q", c.Name())
-		}
-		delete(named, c.Name())
-	}
-	for name := range named {
-		t.Errorf("sereno.8 names %q, which does not exist", name)
 	}
 }
 
 // documents are the texts that operators read, by name.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	paths, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]string{}
-	for _, path := range append(paths, "../../README.md") {
-		data, err := os.ReadFile(path)
+	for _, pattern := range []string{"../../docs/*.md", "../../*.md", "../../deploy/*.md"} {
+		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[strings.TrimPrefix(path, "../../")] = string(data)
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[strings.TrimPrefix(path, "../../")] = string(data)
+		}
 	}
 	return out
 }
