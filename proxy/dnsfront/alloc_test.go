@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/udp"
 )
 
@@ -37,6 +38,32 @@ func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		x.begin(f.Service, book)
 		if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+			t.Fatal(r)
+		}
+		x.latencies(f.Service)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestO24CountingAndFollowingOthersAllocatesNothing(t *testing.T) {
+	f := newFront(t, setup{workers: 1})
+	q := asking("www.example.com.", 1)
+	f.ask(q)
+	top := insight.NewTop(NumTops)
+	defer f.Count(top)()
+	f.trace(TraceFilter{Client: netip.MustParsePrefix("192.0.2.0/24")})
+	m, out := packed(t, q), make([]byte, 4096)
+	var x turn
+	peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
+	book := &f.async[0]
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	top.Of(book)
+	if n := testing.AllocsPerRun(1000, func() {
+		x.begin(f.Service, book)
+		f.regard(&x, 0, 1, UDP, peer, m)
+		if _, r := f.serve(&x, UDP, peer, m, out); r != answered || x.trace != nil {
 			t.Fatal(r)
 		}
 		x.latencies(f.Service)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/udp"
 )
 
@@ -95,5 +96,44 @@ func BenchmarkCachedOverLoopback(b *testing.B) {
 	}
 	if err := <-ended; err != nil {
 		b.Error(err)
+	}
+}
+
+// BenchmarkO24Look is what a hit costs in a batch of 64, with nobody who looks, with one
+// who follows somebody else, and with one who counts.
+func BenchmarkO24Look(b *testing.B) {
+	for _, who := range []string{"nobody", "trace", "top"} {
+		b.Run(who, func(b *testing.B) {
+			f := newFront(b, setup{workers: 1})
+			q := asking("www.example.com.", 1)
+			f.ask(q)
+			switch who {
+			case "trace":
+				f.trace(TraceFilter{Client: netip.MustParsePrefix("192.0.2.0/24")})
+			case "top":
+				b.Cleanup(f.Count(insight.NewTop(NumTops)))
+			}
+			m, out := packed(b, q), make([]byte, 4096)
+			var x turn
+			peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
+			book := &f.async[0]
+			book.mu.Lock()
+			defer book.mu.Unlock()
+			b.ReportAllocs()
+			i := 64
+			for b.Loop() {
+				if i == 64 {
+					x.begin(f.Service, book)
+					i = 0
+				}
+				if x.lens != nil {
+					f.regard(&x, i, 64, UDP, peer, m)
+				}
+				if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+					b.Fatal(r)
+				}
+				i++
+			}
+		})
 	}
 }

@@ -3,8 +3,10 @@ package dnsfront
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 
 	"sereno/proxy/dnswire"
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/udp"
 )
@@ -28,10 +30,11 @@ type waiter struct {
 	came     int64 // ns since the service was made
 	listener *listener
 	dest     udp.Dest
-	sink     sink    // of a connection; nil over UDP
-	six      bool    // it may be given addresses made from A
-	rewrite  rewrite // the flight it waits for has another question
-	most     uint32  // TTL of what is made, at most
+	sink     sink             // of a connection; nil over UDP
+	six      bool             // it may be given addresses made from A
+	rewrite  rewrite          // the flight it waits for has another question
+	most     uint32           // TTL of what is made, at most
+	trace    *insight.Request // nil: nobody follows it
 	qlen     int
 	qbuf     [dnswire.MaxName + 4]byte
 }
@@ -49,6 +52,8 @@ type flight struct {
 	key  []byte // canonical question, client subnet if it is forwarded, the octet of flags
 	qlen int    // of the question
 	kbuf [maxKey]byte
+
+	trace atomic.Pointer[insight.Request] // of one who waits; nil: nobody follows it
 
 	waiters    []*waiter // table's lock
 	staleGiven bool      // table's lock: who comes now gets a stale answer at once, if there is one
@@ -147,12 +152,19 @@ func (t *flights) join(f *flight, w *waiter, passed bool) joined {
 			}
 			if w != nil {
 				other.waiters = append(other.waiters, w)
+				if w.trace != nil {
+					w.trace.Say("wait", "an equal question is in flight")
+					other.trace.CompareAndSwap(nil, w.trace)
+				}
 			}
 			return joinedOther
 		}
 	}
 	if w != nil {
 		f.waiters = append(f.waiters, w)
+		if w.trace != nil {
+			f.trace.Store(w.trace)
+		}
 	}
 	f.next = s.m[f.hash]
 	s.m[f.hash] = f
@@ -223,7 +235,7 @@ func (t *turn) keyLen() int {
 // newWaiter makes a waiter of a turn's query.
 func newWaiter(t *turn, m []byte, l *listener, d udp.Dest, to sink) *waiter {
 	w := waiterPool.Get().(*waiter)
-	w.ask, w.came, w.listener, w.dest, w.sink = t.a, t.now, l, d, to
+	w.ask, w.came, w.listener, w.dest, w.sink, w.trace = t.a, t.now, l, d, to, t.trace
 	w.six, w.rewrite, w.most = t.set.dns64.wants(&t.q), rewriteNone, 0
 	if t.target != nil {
 		w.six, w.rewrite = false, rewriteCNAME
@@ -233,6 +245,6 @@ func newWaiter(t *turn, m []byte, l *listener, d udp.Dest, to sink) *waiter {
 }
 
 func (w *waiter) free() {
-	w.listener, w.sink = nil, nil
+	w.listener, w.sink, w.trace = nil, nil, nil
 	waiterPool.Put(w)
 }

@@ -186,6 +186,9 @@ func (w *worker) start(f *flight, stale bool) {
 	w.wheel.add(f)
 	w.entered, w.flight = nil, f
 	f.pool.Request()
+	if r := f.trace.Load(); r != nil {
+		r.Say("route", "pool %s, up to %d backends, %v each, %v in all", cfg.Name, f.most, cfg.AttemptTimeout, cfg.Timeout)
+	}
 	if !w.try(f, false) {
 		w.fail(f)
 		w.flight = nil
@@ -237,6 +240,9 @@ func (w *worker) expire(f *flight) {
 			a.silent, silent = true, true
 			w.t.book.Upstream.Silent++
 			a.backend.Fail(pool.Timeout)
+			if r := f.trace.Load(); r != nil {
+				r.Say("silent", "%s has not answered for %v", a.backend.Name(), time.Duration(now-a.sent))
+			}
 			if a.sock != nil { // a closed TCP port says nothing about a backend's UDP
 				a.backend.Health().Silent()
 			}
@@ -267,6 +273,9 @@ func (w *worker) retry(f *flight, charged, again bool) bool {
 	}
 	if charged && !f.pool.TryRetry() {
 		w.t.book.Upstream.NoBudget++
+		if r := f.trace.Load(); r != nil {
+			r.Say("budget", "no other backend is asked: the retry budget of pool %s is used up", f.pool.Config().Name)
+		}
 		return false
 	}
 	if !w.try(f, again) {
@@ -294,6 +303,9 @@ func (w *worker) moveAway(f *flight) {
 	if !moved {
 		return
 	}
+	if r := f.trace.Load(); r != nil {
+		r.Say("moved", "the backend is not up any more")
+	}
 	for _, a := range f.open {
 		a.moved = true
 	}
@@ -308,6 +320,9 @@ func (w *worker) staleToAll(f *flight) {
 		return
 	}
 	f.staleAt = 0
+	if r := f.trace.Load(); r != nil {
+		r.Say("stale", "an expired answer is given, and the asking goes on")
+	}
 	waiters := w.s.table.takeStale(f)
 	w.s.load.Add(-int64(len(waiters)))
 	for rest := w.owe(waiters); len(w.owed) > rest; {
@@ -372,8 +387,12 @@ func (w *worker) give(wt *waiter, buf []byte, n int, source Source, rcode int) {
 	b := w.t.book
 	b.InFlight[wt.transport]--
 	w.given = nil
+	if wt.trace != nil {
+		wt.trace.Say("answer", "%s", answerText(buf[:n], source))
+	}
 	if why, ok := w.hand(wt, buf[:n]); !ok {
 		b.dropped(wt.transport, why)
+		wt.trace.Say("drop", "%s", why)
 	} else {
 		b.answered(wt.transport, source, rcode)
 		b.Latency[source].observe(time.Duration(w.t.now-wt.came), 1)

@@ -38,6 +38,11 @@ func (w *worker) receive(sock *socket, data []byte) {
 	w.flight = f
 	w.closeAttempt(a)
 	w.t.book.Upstream.Replies++
+	if f != nil {
+		if t := f.trace.Load(); t != nil {
+			t.Say("reply", "%s from %s after %v, %d octets%s", rcodeText(r.Rcode), b.Name(), took, len(data), truncatedText(r))
+		}
+	}
 	switch {
 	case f == nil:
 		w.t.book.Upstream.Late++
@@ -47,6 +52,13 @@ func (w *worker) receive(sock *socket, data []byte) {
 		w.got(f, b, data)
 	}
 	w.flight = nil
+}
+
+func truncatedText(r *dnswire.Reply) string {
+	if r.TC() {
+		return ", truncated: asks again over TCP"
+	}
+	return ""
 }
 
 // wrongReply counts a reply that does not fit, and finds out whose question it is
@@ -64,6 +76,9 @@ func (w *worker) wrongReply(sock *socket, a *attempt, question []byte) {
 		return
 	}
 	f.wrong++
+	if r := f.trace.Load(); r != nil {
+		r.Say("wrong", "a reply from %s does not fit the question: ignored", sock.up.backend.Name())
+	}
 	if f.wrong < tooManyWrong {
 		return
 	}

@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"sereno/proxy/dnswire"
+	"sereno/proxy/insight"
 	"sereno/proxy/udp"
 )
 
@@ -26,6 +27,10 @@ type turn struct {
 	target []byte // a block list sends the question to this name
 	tbuf   [dnswire.MaxName]byte
 
+	lens  *insight.Lens[TraceFilter] // nil: nobody looks
+	trace *insight.Request           // of the query at hand; nil: nobody follows it
+	look  look
+
 	hits uint64 // answered from the cache in this batch
 	own  uint64 // answered by ourselves
 }
@@ -33,6 +38,7 @@ type turn struct {
 // begin takes the time and the settings that count until the book is unlocked.
 func (t *turn) begin(s *Service, b *book) {
 	t.set, t.book = s.settings.Load(), b
+	t.lens, t.trace = s.lenses.Load(), nil
 	now := s.nowFunc()
 	t.now = int64(now.Sub(s.base))
 	t.unix = uint32(now.Unix()) //nolint:gosec // cookies count modulo 2^32

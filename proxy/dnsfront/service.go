@@ -45,6 +45,7 @@ type Service struct {
 	seed     maphash.Seed
 	log      logger
 	faults   *insight.Faults
+	lenses   insight.Lenses[TraceFilter]
 
 	settings atomic.Pointer[settings]
 	table    *flights

@@ -303,10 +303,17 @@ func (s *Service) take(x *scratch, b *book, transport Transport, dest udp.Dest, 
 		b.mu.Unlock()
 	}()
 	t.begin(s, b)
+	if t.lens != nil {
+		s.regard(t, 0, 1, transport, dest, m)
+	}
 	if n, r = s.serve(t, transport, dest, m, x.out[:]); r == missed {
 		w := newWaiter(t, m, nil, dest, to)
 		l = letter{w: w, key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
 		b.InFlight[transport]++
+	}
+	if t.trace != nil {
+		t.after(transport, dest.Peer.Addr(), r, x.out[:n])
+		t.trace = nil
 	}
 	t.latencies(s)
 	return n, l, r

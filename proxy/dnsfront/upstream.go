@@ -106,6 +106,9 @@ func (w *worker) try(f *flight, again bool) bool {
 		}
 		if b == nil {
 			w.t.book.Upstream.NoBackend++
+			if r := f.trace.Load(); r != nil {
+				r.Say("backend", "no backend of the pool is left to ask")
+			}
 			if f.attempts == 0 {
 				f.verdict = failNoBackend
 			}
@@ -134,6 +137,9 @@ func nameHash(name []byte) uint64 {
 // been given back.
 func (w *worker) ask(f *flight, b *pool.Backend) bool {
 	a := w.newAttempt(f, b)
+	if r := f.trace.Load(); r != nil {
+		r.Say("backend", "asks %s (%s, %s), number %d", b.Name(), b.Addr(), b.Health().State(), f.attempts)
+	}
 	if f.tcp {
 		return w.askTCP(a)
 	}
@@ -301,6 +307,9 @@ func (w *worker) socketError(sock *socket, err error) {
 			lost := a.lost()
 			w.closeAttempt(a)
 			if f != nil {
+				if r := f.trace.Load(); r != nil {
+					r.Say("refused", "%s: %v", b.Name(), err)
+				}
 				w.attemptFailed(f, lost, false)
 			}
 			w.flight = nil

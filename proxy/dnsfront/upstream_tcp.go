@@ -269,6 +269,11 @@ func (w *worker) tcpEnded(a *attempt, msg []byte, err error) {
 	f, b, lost := a.f, a.backend, a.lost()
 	took := time.Duration(w.t.now - a.sent)
 	w.closeAttempt(a)
+	if f != nil {
+		if r := f.trace.Load(); r != nil {
+			r.Say("reply", "over TCP from %s after %v: %d octets, %v", b.Name(), took, len(msg), err)
+		}
+	}
 	if err != nil {
 		b.Fail(pool.Closed)
 		if f != nil {

@@ -134,8 +134,14 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 			t.book.dropped(UDP, DropClosing)
 			continue
 		}
+		if t.lens != nil {
+			w.s.regard(t, i, len(batch), UDP, p.Dest, p.Data)
+		}
 		out := c.Next()
 		n, r := w.s.serve(t, UDP, p.Dest, p.Data, out)
+		if t.trace != nil {
+			t.after(UDP, p.Peer.Addr(), r, out[:n])
+		}
 		switch r {
 		case answered, exempt:
 			c.Commit(n, p.Dest)
