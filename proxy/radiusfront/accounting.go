@@ -102,6 +102,9 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 	switch {
 	case err == nil:
 		f.keeping = k
+		if f.trace != nil {
+			f.trace.Say("spool", "no backend answers (%s): the record goes to disk", reason)
+		}
 		w.wheel.move(f.entry, w.now+acctPatience)
 		return NumReasons
 	case errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrClass):
@@ -162,6 +165,9 @@ func (w *worker) acknowledge(k *keeping) {
 	}
 	w.book.answers[e.kind][AnswerAccounting][SourceSpool]++
 	attempts, made := f.attempts, f.n
+	if f.trace != nil {
+		f.trace.Say("answer", "%s, source %s, after %v", AnswerAccounting, SourceSpool, time.Duration(w.now-f.received))
+	}
 	w.land(f, -1)
 	for i := range made {
 		// A valid answer that still comes takes the record back (R42).

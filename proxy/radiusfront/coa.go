@@ -240,6 +240,9 @@ func (w *worker) forwardCoA(e *entry, secret *radwire.Secret, nas netip.Addr, p 
 		return
 	}
 	port.conn.Commit(n, udp.Dest{})
+	if f.trace = w.trace; f.trace != nil {
+		f.sent(a)
+	}
 	w.wheel.move(e, w.now+coaFirstResend)
 }
 

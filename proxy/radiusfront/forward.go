@@ -71,6 +71,9 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	if strip {
 		f.userName = w.stripped(p)
 	}
+	if f.trace = w.trace; f.trace != nil {
+		f.trace.Say("route", "realm %q, pool %s, up to %d backends", realmOf(w.ix.FirstValue(p, radwire.AttrUserName)), t.name, t.limits[e.kind].attempts)
+	}
 	pl.Request()
 	if e.kind == KindAcct && w.spoolFirst(f) {
 		return
@@ -136,6 +139,9 @@ func (w *worker) attempt(f *flight, b *pool.Backend, p []byte, ix *radwire.Index
 	port.conn.Commit(n, udp.Dest{})
 	up.occupy(port, id, f, f.n)
 	f.n++
+	if f.trace != nil {
+		f.sent(a)
+	}
 	return NumReasons
 }
 

@@ -38,6 +38,9 @@ func (w *worker) reply(pt *port, data []byte) {
 	a := &f.attempts[i]
 	if reason := w.verifyReply(e, a, p); reason != NumReplyReasons {
 		w.ignore(up, reason)
+		if f.trace != nil {
+			f.trace.Say("reply", "from %s, ignored: %s", up.name, reason)
+		}
 		return
 	}
 	if up.backend != nil {
@@ -56,6 +59,9 @@ func (w *worker) reply(pt *port, data []byte) {
 	w.book.answers[e.kind][code][SourceBackend]++
 	w.book.latency[e.kind].observe(w.now - f.received)
 	w.issued(f, a, p)
+	if f.trace != nil {
+		w.told(f.trace, f, a, p)
+	}
 	w.land(f, i)
 	w.remember(e, buf[:n], code)
 	conn.Commit(n, dest)

@@ -30,6 +30,7 @@ type Service struct {
 	repeats       *insight.Repeats
 	unknown       *insight.Line
 	faults        *insight.Faults
+	lenses        insight.Lenses[TraceFilter]
 	now           func() time.Time
 	probe         radwire.ProbeSecret
 	stateMark     [proxyStateMark]byte

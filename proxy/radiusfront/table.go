@@ -3,6 +3,7 @@ package radiusfront
 import (
 	"time"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
@@ -48,6 +49,7 @@ type flight struct {
 	pinned   bool   // goes to the issuer of its State or nowhere (R32)
 	session  uint64 // of accounting, where there is a spool
 	keeping  *keeping
+	trace    *insight.Request // nil: nobody follows it
 }
 
 // attempt is one backend that the request was sent to. A left one still

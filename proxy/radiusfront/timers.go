@@ -102,6 +102,9 @@ func (w *worker) due(e *entry) {
 		a.silent = true
 		a.up.fail(pool.Timeout)
 		w.reports = append(w.reports, report{backend: a.up.backend.Health()})
+		if f.trace != nil {
+			f.trace.Say("silent", "%s has not answered for %v", a.up.name, time.Duration(w.now-a.sent))
+		}
 	}
 	switch {
 	case e.kind == KindAcct && w.saved(f, a.silent):
@@ -128,6 +131,9 @@ func (w *worker) due(e *entry) {
 // 2.2.2, R21).
 func (w *worker) repeat(f *flight, a *attempt) {
 	a.resent, a.last = true, w.now
+	if f.trace != nil {
+		f.trace.Say("repeat", "the same bytes again to %s", a.up.name)
+	}
 	w.book.repeated++
 	w.transmit(f, a)
 }

@@ -12,6 +12,7 @@ import (
 // view is one configuration as one worker sees it. It is not changed after it
 // was built; a reload puts another in its place.
 type view struct {
+	name      string // of the service
 	clients   *clientTable
 	targets   []*target          // every pool once
 	byPool    map[string]*target //
@@ -52,6 +53,7 @@ type peer struct {
 // keep hash states.
 func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 	v := &view{
+		name:   o.Config.Name,
 		byPool: map[string]*target{}, window: int64(o.Config.DuplicateWindow), addState: o.Config.ProxyState,
 		mayFlight: int64(o.MaxInFlight),
 		spool:     o.Config.Accounting.Spool, spoolAcks: o.Config.Accounting.Spool && o.Config.Accounting.Ack == "after-spool",

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"sereno/health"
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
@@ -70,6 +71,10 @@ type worker struct {
 	read    int    // of taken
 	parcel  []byte // scratch
 
+	lens  *insight.Lens[TraceFilter] // nil: nobody looks
+	trace *insight.Request           // of the packet at hand; nil: nobody follows it
+	look  look
+
 	// What is at hand, for when it makes us panic (fault.go).
 	at    int    // index of the packet in its batch
 	entry *entry // nil: none, or it was forgotten
@@ -111,6 +116,7 @@ func newWorker(s *Service, v *view) *worker {
 func (w *worker) begin() {
 	w.mu.Lock()
 	w.now = int64(w.clock().Sub(w.started))
+	w.lens, w.trace = w.service.lenses.Load(), nil
 }
 
 // end releases the mutex and then tells health what happened. Health may call
@@ -163,7 +169,13 @@ func (w *worker) receive(c *udp.Conn, batch []udp.Packet) (n int) {
 	case *listener:
 		for i := range batch {
 			w.at, w.entry = i, nil
+			if w.lens != nil {
+				w.regard(tag, &batch[i], i, len(batch))
+			}
 			w.request(tag, c, &batch[i])
+			if w.trace != nil {
+				w.after()
+			}
 		}
 	case *port:
 		for i := range batch {
@@ -299,6 +311,9 @@ func (w *worker) fail(e *entry, reason Reason) {
 // drop ends a request without an answer.
 func (w *worker) drop(e *entry, reason Reason) {
 	w.book.drops[e.kind][reason]++
+	if r := e.flight.trace; r != nil && r != w.trace {
+		r.Say("drop", "%s", reason)
+	}
 	w.land(e.flight, -1)
 	w.forget(e)
 }
