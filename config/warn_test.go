@@ -51,3 +51,48 @@ func TestO02CoASourceInAnycast(t *testing.T) {
 		}
 	}
 }
+
+// TestO02EveryWarning: each thing that works but hurts is told, once, at its place.
+func TestO02EveryWarning(t *testing.T) {
+	base := bothText(t)
+	bgp := "bgp:\n  asn: 64512\n  router_id: 10.0.0.2\n  neighbors:\n    - {name: core-1, address: 10.0.0.1, asn: 64500%s}\n" +
+		"anycast:\n  - {name: vip, prefixes: [192.0.2.53/32], requires: [resolver]}\n"
+	_, calm := parseWith(nil, base)
+	if len(calm.Warnings) != 0 {
+		t.Fatalf("the calm configuration: %v", calm.Warnings)
+	}
+	for what, c := range map[string]struct{ text, key, words string }{
+		"one backend only":                      {replace(t, base, "      - {name: tempesta, address: 10.0.0.12}\n", ""), "pools[0].backends", "one backend only"},
+		"a health timeout near the interval":    {replace(t, base, "    protocol: dns\n", "    protocol: dns\n    health: {interval: 1s, timeout: 950ms}\n"), "pools[0].health.timeout", "near the interval"},
+		"allow open to the world":               {replace(t, base, "    pool: resolvers\n", "    pool: resolvers\n    allow: [0.0.0.0/0]\n"), "dns[0].allow[0]", "open resolver"},
+		"graceful restart with anycast":         {base + strings.Replace(bgp, "%s", ", graceful_restart: true", 1), "bgp.neighbors[0].graceful_restart", "leave it off for anycast"},
+		"a pool nobody uses":                    {replace(t, base, "pools:\n", "pools:\n  - {name: idle, protocol: dns, backends: [{name: a, address: 10.0.0.91}, {name: b, address: 10.0.0.92}]}\n"), "pools[0]", "no service uses"},
+		"a RADIUS timeout at or below a second": {replace(t, base, "    protocol: radius\n", "    protocol: radius\n    attempt_timeout: 1s\n"), "pools[1].attempt_timeout", "FreeRADIUS delays"},
+		"withdraw with stale answers":           {base + strings.Replace(bgp, "%s", "", 1), "anycast[0].when_down", "stale answers"},
+		"message_authenticator: accept":         {replace(t, base, "secret: nas-secret-0123", "secret: nas-secret-0123, message_authenticator: accept"), "radius[0].clients[0].message_authenticator", "forge"},
+		"coa_source inside an anycast prefix":   {replace(t, base, "    auth:", "    coa_source: 192.0.2.53\n    auth:") + strings.Replace(bgp, "%s", "", 1), "radius[0].coa_source", "anycast prefix"},
+	} {
+		parsed, report := parseWith(nil, c.text)
+		if parsed == nil {
+			t.Errorf("%s is an error: %v", what, report.Err())
+			continue
+		}
+		said := 0
+		for _, w := range report.Warnings {
+			if w.Key == c.key && strings.Contains(w.Message, c.words) {
+				said++
+			}
+		}
+		if said != 1 {
+			t.Errorf("%s: told %d times at %s:\n%s", what, said, c.key, strings.Join(problemLines(report.Warnings), "\n"))
+		}
+	}
+}
+
+// bothText is a configuration of both protocols that nobody warns of.
+func bothText(t *testing.T) string {
+	t.Helper()
+	dnsPools, dnsRest, _ := strings.Cut(dnsText, "dns:\n")
+	radiusPools, radiusRest, _ := strings.Cut(radiusText, "radius:\n")
+	return dnsPools + strings.TrimPrefix(radiusPools, "pools:\n") + "dns:\n" + dnsRest + "radius:\n" + radiusRest
+}

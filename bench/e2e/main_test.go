@@ -44,7 +44,11 @@ type running struct {
 
 func start(t *testing.T, run func(context.Context) (load.Books, error), books func() load.Books, use func(int)) *running {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	longest := time.Minute
+	if whole {
+		longest = 10 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	r := &running{t: t, books: books, use: use, cancel: cancel, result: make(chan load.Books, 1)}
 	go func() {
 		b, err := run(ctx)

@@ -138,7 +138,7 @@ func (r *reloadSite) yamlServices(line func(string, ...any), when func(bool, str
 	}
 	line("dns:\n  - name: resolver\n    listen: [%s]\n    pool: resolvers\n    allow: [127.0.0.0/8]", listen)
 	line("    udp_size: %s", one(udpSize, "1232", "1400"))
-	line("    cache: {entries: %d, stale: {ttl: %s}}", 100_000+1000*(r.v[cacheEntries]%7), one(staleTTL, "30s", "20s"))
+	line("    cache: {entries: %d, stale: {ttl: %s}}", 400_000+1000*(r.v[cacheEntries]%7), one(staleTTL, "30s", "20s"))
 	line("    rate_limit: {queries_per_second: %s, exempt: [127.0.0.0/8]}", one(rateLimit, "0", "100000", "1"))
 	line("    tcp: {max_connections: %s}", one(connections, "10000", "500"))
 	when(r.odd(dnsRoute), "    routes: [{zones: [part.test.], pool: resolvers}]")

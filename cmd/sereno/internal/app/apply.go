@@ -65,6 +65,7 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 	}
 
 	// Services: those that stay are updated in place, new ones are opened.
+	s.fronts = make([]front, len(moves))
 	for _, m := range moves {
 		if m.old == nil {
 			f, err := n.open(m.is, next, s.pools)
@@ -72,14 +73,14 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 				return undo, err
 			}
 			undo = append(undo, func() { n.part(f) })
-			s.fronts = append(s.fronts, f)
+			s.fronts[m.at] = f
 			continue
 		}
 		if err := m.old.update(n, m.is.name, next, s.pools); err != nil {
 			return undo, err
 		}
 		undo = append(undo, func() { n.undid(m.old.update(n, m.was, running.config, running.pools)) })
-		s.fronts = append(s.fronts, m.old)
+		s.fronts[m.at] = m.old
 	}
 	return undo, nil
 }

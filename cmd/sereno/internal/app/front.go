@@ -18,6 +18,9 @@ type front interface {
 	update(n *Node, name string, c *config.Config, pools poolSet) error
 	// retired are addresses that an update took away and that are still open.
 	retired() []socket
+	// closesAtOnce tells whether an address that an update takes away is free when
+	// the update has returned.
+	closesAtOnce() bool
 	// Close answers what is in flight until ctx ends, then closes.
 	Close(ctx context.Context) error
 	// Packets is how many datagrams its workers have read so far.

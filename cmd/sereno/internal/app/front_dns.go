@@ -63,8 +63,8 @@ func (n *Node) newDNS(name string, c *config.Config, pools poolSet) (front, erro
 func (s *dnsService) name() string { return s.config.Load().Name }
 func (s *dnsService) kind() string { return "dns" }
 
-// retired: an address that is taken away is closed at once.
-func (s *dnsService) retired() []socket { return nil }
+func (s *dnsService) retired() []socket  { return nil }
+func (s *dnsService) closesAtOnce() bool { return true }
 
 func (s *dnsService) update(n *Node, name string, c *config.Config, pools poolSet) error {
 	o, err := n.dnsOptions(name, c, pools)

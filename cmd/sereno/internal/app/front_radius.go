@@ -66,6 +66,8 @@ func (n *Node) newRADIUS(name string, c *config.Config, pools poolSet) (front, e
 func (s *radiusService) name() string { return s.config.Load().Name }
 func (s *radiusService) kind() string { return "radius" }
 
+func (s *radiusService) closesAtOnce() bool { return false }
+
 func (s *radiusService) retired() (out []socket) {
 	for _, addr := range s.Retired() {
 		out = append(out, socket{"udp", addr})

@@ -16,6 +16,7 @@ import (
 // move is what becomes of one service of the next configuration.
 type move struct {
 	is  description
+	at  int    // its place in the configuration
 	old front  // that it is made of; nil: it is new
 	was string // old's name
 }
@@ -58,20 +59,48 @@ func socketsOf(c *config.Config, d description) (out []socket) {
 // plan matches the services of the next configuration with those that run, and
 // refuses what could not be opened, before anything is touched. A service under
 // a new name that takes over an address of one of its kind that goes is that
-// one, renamed: nothing of it is closed.
+// one, renamed: nothing of it is closed. The moves are in the order in which
+// addresses can change hands: who gives one away comes before who takes it.
 func (n *Node) plan(running *shape, next *config.Config) ([]move, error) {
-	names, wanted := frontsOf(running.config), frontsOf(next)
 	held := map[socket]description{}
-	for _, d := range names {
+	for _, d := range frontsOf(running.config) {
 		for _, s := range socketsOf(running.config, d) {
 			held[s] = d
 		}
 	}
+	moves := match(running, next, held)
+	after := make([][]int, len(moves))
+	for i := range moves {
+		m := &moves[i]
+		for _, s := range socketsOf(next, m.is) {
+			h, ok := held[s]
+			switch {
+			case ok && h.name == m.was && h.kind == m.is.kind:
+			case m.old != nil && slices.Contains(m.old.retired(), s): // it takes it back
+			case ok:
+				giver := slices.IndexFunc(moves, func(g move) bool { return g.was == h.name && g.is.kind == h.kind })
+				if giver < 0 || !moves[giver].old.closesAtOnce() {
+					return nil, fmt.Errorf("service %s wants %s, which service %s holds until this reload is done: take it away in one reload and give it in the next", m.is.name, s, h.name)
+				}
+				after[i] = append(after[i], giver)
+			default:
+				if err := n.free(s, m.is); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return inOrder(moves, after)
+}
+
+// match finds for each service of the next configuration the running one that it is.
+func match(running *shape, next *config.Config, held map[socket]description) []move {
+	names, wanted := frontsOf(running.config), frontsOf(next)
 	var moves []move
-	for _, d := range wanted {
-		m, want := move{is: d}, socketsOf(next, d)
+	for at, d := range wanted {
+		m := move{is: d, at: at}
 		from := slices.Index(names, d)
-		for _, s := range want {
+		for _, s := range socketsOf(next, d) {
 			if h, ok := held[s]; ok && from < 0 && h.kind == d.kind && !slices.Contains(wanted, h) && !taken(moves, h) {
 				from = slices.Index(names, h)
 			}
@@ -79,22 +108,32 @@ func (n *Node) plan(running *shape, next *config.Config) ([]move, error) {
 		if from >= 0 {
 			m.old, m.was = running.fronts[from], names[from].name
 		}
-		for _, s := range want {
-			h, ok := held[s]
-			switch {
-			case ok && h.name == m.was && h.kind == d.kind:
-			case m.old != nil && slices.Contains(m.old.retired(), s): // it takes it back
-			case ok:
-				return nil, fmt.Errorf("service %s wants %s, which service %s holds until this reload is done: take it away in one reload and give it in the next", d.name, s, h.name)
-			default:
-				if err := n.free(s, d); err != nil {
-					return nil, err
-				}
-			}
-		}
 		moves = append(moves, m)
 	}
-	return moves, nil
+	return moves
+}
+
+// inOrder puts each move after those that it waits for.
+func inOrder(moves []move, after [][]int) ([]move, error) {
+	out, done := make([]move, 0, len(moves)), make([]bool, len(moves))
+	for len(out) < len(moves) {
+		ready := -1
+		for i := range moves {
+			waits := slices.ContainsFunc(after[i], func(j int) bool { return !done[j] })
+			if !done[i] && !waits {
+				ready = i
+				break
+			}
+		}
+		if ready < 0 {
+			stuck := slices.Index(done, false)
+			return nil, fmt.Errorf("service %s and service %s would exchange addresses: take them away in one reload and give them in the next",
+				moves[stuck].is.name, moves[after[stuck][0]].is.name)
+		}
+		done[ready] = true
+		out = append(out, moves[ready])
+	}
+	return out, nil
 }
 
 func taken(moves []move, d description) bool {

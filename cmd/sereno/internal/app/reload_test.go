@@ -417,20 +417,60 @@ func TestA20ReloadThatWouldEmptyTheRoutesNeedsAllowEmpty(t *testing.T) {
 	}
 }
 
-func TestO04AddressThatChangesHandsIsRefusedWithAWay(t *testing.T) {
+// An address of one DNS service goes to another in one reload, also when the rest
+// of it fails and is undone. Two services that would exchange theirs are told to
+// do it in two.
+func TestO04AddressChangesHands(t *testing.T) {
 	s := newSite(t)
-	other := freeAddr(t)
-	s.text["dns"] += s.dnsService("second", other)
+	other, third, fourth := freeAddr(t), freeAddr(t), freeAddr(t)
+	both := func(first, second string) {
+		s.text["dns"] = "dns:\n" + s.dnsService("second", second) + s.dnsService("resolver", first)
+	}
+	both(s.dns, other)
 	s.start()
-	s.change("dns", fmt.Sprintf("listen: [%q], pool: resolvers", other), fmt.Sprintf("listen: [%q, %q], pool: resolvers", s.dns, freeAddr(t)))
-	s.change("dns", fmt.Sprintf("{name: resolver, listen: [%q]", s.dns), fmt.Sprintf("{name: resolver, listen: [%q]", freeAddr(t)))
-	_, err := s.reload()
-	refused(t, err, "service second", "service resolver", s.dns, "in the next")
-	for _, addr := range []string{s.dns, other} {
-		if err := asks(addr, "www.example.com"); err != nil {
-			t.Error(err)
+	answer := func(addrs ...string) {
+		t.Helper()
+		for _, addr := range addrs {
+			if err := asks(addr, "www.example.com"); err != nil {
+				t.Errorf("%s: %v", addr, err)
+			}
 		}
 	}
+	both(third, s.dns) // the taker stands first in the file
+	s.mustReload()
+	answer(third, s.dns)
+	closed(t, other)
+	if got := s.node.Status().Services; got[0].Name != "second" || got[1].Name != "resolver" || got[0].Listen[0] != s.dns {
+		t.Errorf("services: %+v", got)
+	}
+
+	both(s.dns, third)
+	_, err := s.reload()
+	refused(t, err, "would exchange addresses", "in the next")
+	answer(third, s.dns)
+
+	taken, err := net.Listen("tcp", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both(fourth, third)
+	s.text["dns"] += s.dnsService("late", other) // found out before anything is touched
+	_, err = s.reload()
+	refused(t, err, "service late", other)
+	answer(third, s.dns)
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	both(fourth, third)
+	s.mustReload()
+	answer(fourth, third)
+
+	// RADIUS answers for a while what came by an address: two reloads.
+	s.text["radius"] += fmt.Sprintf("  - {name: other, auth: [%q], pool: servers, clients: [{name: x, address: 127.0.0.1, secret: %s}]}\n", s.auth, nasSecret)
+	s.change("radius", fmt.Sprintf("auth: [%q]\n", s.auth), fmt.Sprintf("auth: [%q]\n", freeAddr(t)))
+	_, err = s.reload()
+	refused(t, err, "service other", "service pppoe", s.auth, "in the next")
 }
 
 // An address that was taken away is taken back while what came by it is still
