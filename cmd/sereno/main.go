@@ -33,7 +33,7 @@ func main() {
 
 // tree is every command.
 func tree(build admin.Build) *cobra.Command {
-	return cli.Root(build, run(build), demo.Command(), bgpSpeaker(), demo.RouterCommand())
+	return cli.Root(build, run(build), cli.SpoolCommand(spoolFiles), demo.Command(), bgpSpeaker(), demo.RouterCommand())
 }
 
 func run(build admin.Build) *cobra.Command {
@@ -56,6 +56,10 @@ routes away first, answers until routers have followed, and ends; a second one e
 		return err
 	}
 	return cmd
+}
+
+func spoolFiles(dir string) (cli.SpoolFiles, []string, bool, error) {
+	return app.OpenSpoolDirectory(dir)
 }
 
 func bgpSpeaker() *cobra.Command {

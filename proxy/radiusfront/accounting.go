@@ -272,22 +272,6 @@ func (s *Service) SpoolAccepts() bool {
 // records, and for putting them back or dropping them.
 func (s *Service) Spool() *spool.Spool { return s.spool.Load() }
 
-// SpooledRecord is one record of the spool, read.
-type SpooledRecord struct {
-	NAS    string
-	Pool   string
-	Packet []byte // as the NAS sent it
-}
-
-// ReadSpooled reads the data of a record that Spool gave.
-func ReadSpooled(data []byte) (SpooledRecord, error) {
-	p, err := parseParcel(data)
-	if err != nil {
-		return SpooledRecord{}, err
-	}
-	return SpooledRecord{NAS: p.nas.String(), Pool: p.pool, Packet: p.packet}, nil
-}
-
 // SpoolStats are the figures of a service's spool (R45).
 type SpoolStats struct {
 	Records       int64 // to be delivered

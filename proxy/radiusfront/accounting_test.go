@@ -368,7 +368,7 @@ func TestR41WhatNoBackendAcknowledgesIsSetAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec, err := ReadSpooled(data)
-	if err != nil || rec.NAS != "127.0.0.1" || rec.Pool != "main" || string(attr(t, rec.Packet, radwire.AttrUserName)) != "poison" {
+	if err != nil || rec.NAS.String() != "127.0.0.1" || rec.Session != "x" || rec.User != "poison" || rec.Type != "Start" || rec.Pool != "main" || string(attr(t, rec.Packet, radwire.AttrUserName)) != "poison" {
 		t.Fatalf("%+v %v", rec, err)
 	}
 	backend.setAnswer(accept)

@@ -71,16 +71,21 @@ func (a *Attribute) write(typ byte, v []byte) {
 	a.Value = words
 }
 
+// ValueName is a number as the value of an attribute: its name, or the number
+// where it has none.
+func ValueName(typ byte, n uint32) string {
+	if known := valueNames[typ][n]; known != "" {
+		return known
+	}
+	return strconv.FormatUint(uint64(n), 10)
+}
+
 func formatted(f format, typ byte, v []byte) (words string, ok bool) {
 	switch {
 	case f == text:
 		return quoted(v), true
 	case f == number && len(v) == 4:
-		n := binary.BigEndian.Uint32(v)
-		if known := valueNames[typ][n]; known != "" {
-			return known, true
-		}
-		return strconv.FormatUint(uint64(n), 10), true
+		return ValueName(typ, binary.BigEndian.Uint32(v)), true
 	case f == ip4 && len(v) == 4, f == ip6 && len(v) == 16:
 		a, _ := netip.AddrFromSlice(v) // of a length that it takes
 		return a.String(), true

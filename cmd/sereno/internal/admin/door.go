@@ -33,13 +33,14 @@ type limits struct {
 	connections int // of each door
 	subscribers int // of the event stream, of both doors
 	reads       int // answers that are being made at once
+	exports     int // of the spool, at once
 }
 
 func defaultLimits() limits {
 	return limits{
 		header: 5 * time.Second, read: 15 * time.Second, write: 30 * time.Second, idle: time.Minute,
 		change: 2 * time.Minute, keepalive: 15 * time.Second, event: 10 * time.Second, close: 10 * time.Second,
-		connections: 128, subscribers: 32, reads: 4,
+		connections: 128, subscribers: 32, reads: 4, exports: 2,
 	}
 }
 

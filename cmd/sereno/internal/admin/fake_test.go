@@ -20,6 +20,7 @@ func isBadArgument(err error) bool { return errors.Is(err, ErrBadArgument) }
 // fakeNode is a node of memory alone. It fails the test if it is asked for what the
 // server must have refused.
 type fakeNode struct {
+	fakeSpools
 	t      *testing.T
 	status Status
 

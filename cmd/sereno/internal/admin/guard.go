@@ -40,6 +40,7 @@ var (
 	errForeignOrigin = errors.New("pages of other origins may not ask this node")
 	errNoToken       = errors.New("changes need `Authorization: Bearer TOKEN`, or the socket")
 	errWrongToken    = errors.New("wrong token")
+	errSocketOnly    = errors.New("this is answered over the socket only")
 	errTokenOff      = errors.New("changes are possible over the socket only: admin.token_file is not set")
 )
 

@@ -20,6 +20,7 @@ import (
 type endpoint struct {
 	change  bool // POST, with full control; everything else is GET or HEAD
 	machine bool // for monitoring: see guard.check
+	local   bool // at the socket alone
 	// answer makes the document that is sent as JSON with code 200, or with that of a coded.
 	// Reads are bounded in number; changes run to their end even if the client goes away.
 	answer func(ctx context.Context, arguments url.Values) (any, error)
@@ -57,6 +58,11 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},
 		"/api/v1/flush":           {change: true, answer: s.flush, takes: []string{"service", "name", "subtree"}},
 		"/api/v1/forget":          {change: true, answer: s.forget, takes: []string{"service", "address"}},
+		"/api/v1/spool":           {local: true, answer: s.spool},
+		"/api/v1/spool/record":    {local: true, answer: s.spoolRecord},
+		"/api/v1/spool/export":    {local: true, serve: s.spoolExport},
+		"/api/v1/spool/retry":     {local: true, change: true, answer: s.spoolRetry, takes: []string{"record", "service", "session", "user", "nas", "all"}},
+		"/api/v1/spool/drop":      {local: true, change: true, answer: s.spoolDrop, takes: []string{"record", "service", "session", "user", "nas", "set_aside", "all"}},
 		"/api/v1/explain/dns":     {answer: s.explainDNS},
 		"/api/v1/explain/radius":  {answer: s.explainRADIUS},
 		"/api/v1/explain/anycast": {answer: s.explainAnycast},
@@ -77,6 +83,10 @@ func (s *Server) handler(kind, host string) http.Handler {
 		if kind == doorListen {
 			if err := guard.check(r, e); err != nil {
 				s.turnAway(w, r, http.StatusForbidden, err)
+				return
+			}
+			if e.local {
+				s.turnAway(w, r, http.StatusForbidden, errSocketOnly)
 				return
 			}
 		}
@@ -205,6 +215,8 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, code int, err 
 		reason = refusedOrigin
 	case errors.Is(err, errTokenOff):
 		reason = refusedTokenOff
+	case errors.Is(err, errSocketOnly):
+		reason = refusedSocketOnly
 	case errors.Is(err, errNoToken):
 		reason, code = refusedNoToken, http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sereno"`)
@@ -220,6 +232,9 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	fault := recover()
 	if fault == nil {
 		return
+	}
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(fault) // meant: the connection ends without the end of its answer
 	}
 	s.panics.Add(1)
 	s.log.Error("admin: a request failed by a fault of ours", zap.String("path", head(r.URL.Path)), zap.Any("fault", fault), zap.ByteString("stack", debug.Stack()))

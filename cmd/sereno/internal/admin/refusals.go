@@ -16,10 +16,11 @@ const (
 	refusedToken       = "wrong-token"
 	refusedTokenOff    = "token-off"
 	refusedSubscribers = "subscribers"
+	refusedSocketOnly  = "socket-only"
 )
 
 func refusalReasons() []string {
-	return []string{refusedConnections, refusedHost, refusedOrigin, refusedNoToken, refusedToken, refusedTokenOff, refusedSubscribers}
+	return []string{refusedConnections, refusedHost, refusedOrigin, refusedNoToken, refusedToken, refusedTokenOff, refusedSubscribers, refusedSocketOnly}
 }
 
 // refusals counts who is turned away. The log gets the first of a reason at once, and

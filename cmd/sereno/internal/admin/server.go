@@ -51,6 +51,7 @@ type Server struct {
 	refusals *refusals
 	panics   atomic.Uint64
 	reads    chan struct{} // holds one for each answer that is being made
+	exports  chan struct{} // holds one for each export
 	descs    *serverDescs
 
 	mu      sync.Mutex
@@ -68,7 +69,7 @@ func New(o Options) (*Server, error) { return newServer(o, defaultLimits()) }
 func newServer(o Options, l limits) (*Server, error) {
 	s := &Server{
 		node: o.Node, registry: o.Registry, name: o.Name, log: o.Logger, now: o.Now, limits: l,
-		hub: newHub(l.subscribers), reads: make(chan struct{}, l.reads), descs: newServerDescs(),
+		hub: newHub(l.subscribers), reads: make(chan struct{}, l.reads), exports: make(chan struct{}, l.exports), descs: newServerDescs(),
 		wanted: o.Doors, open: map[string]*door{},
 		snapshot: o.Snapshot, feed: feed{subs: map[chan []byte]struct{}{}}, changed: make(chan struct{}, 1),
 	}

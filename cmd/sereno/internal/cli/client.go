@@ -96,6 +96,25 @@ func (c *client) ask(ctx context.Context, timeout time.Duration, method, path st
 	return body, nil
 }
 
+// stream gives an answer that may be long, at the pace of who reads it. The caller closes it.
+func (c *client) stream(ctx context.Context, path string, arguments url.Values) (*http.Response, error) {
+	where := url.URL{Scheme: "http", Host: "node", Path: path, RawQuery: arguments.Encode()}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking the node: %w", err)
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.unreachable(err, c.read)
+	}
+	if answer.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+		_ = answer.Body.Close() // it is not wanted
+		return nil, c.refusal(answer.Status, body)
+	}
+	return answer, nil
+}
+
 // unreachable says in words why no node answers.
 func (c *client) unreachable(err error, timeout time.Duration) error {
 	if asked := (*url.Error)(nil); errors.As(err, &asked) {

@@ -19,6 +19,7 @@ var testBuild = admin.Build{Version: "0.1.0", Commit: "abc", Date: "2026-11-23",
 
 // fakeNode is a node of memory alone, behind a real server of the API.
 type fakeNode struct {
+	fakeSpools
 	mu     sync.Mutex
 	status admin.Status
 	err    error
@@ -128,7 +129,7 @@ func serveNode(t *testing.T, node *fakeNode) (*fakeNode, string) {
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	code = Execute(context.Background(), Root(testBuild), args, &out, &err)
+	code = Execute(context.Background(), Root(testBuild, SpoolCommand(openFake)), args, &out, &err)
 	return code, out.String(), err.String()
 }
 
