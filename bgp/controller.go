@@ -300,7 +300,7 @@ func (c *Controller) Status() Status {
 			}
 		}
 		if a.Reason == ReasonNoOtherSite {
-			alarms = append(alarms, Alarm{Name: AlarmNoOtherSite, Since: a.Since, Text: name + ": down, and no other site announces it: it stays demoted"})
+			alarms = append(alarms, Alarm{Name: AlarmNoOtherSite, Subject: name, Since: a.Since, Text: name + ": down, and no other site announces it: it stays demoted"})
 		}
 		s.Anycast = append(s.Anycast, a)
 	}

@@ -28,7 +28,7 @@ func (p *process) alarms() []Alarm {
 	now := time.Now()
 	var out []Alarm
 	add := func(name string, since time.Time, text string) {
-		out = append(out, Alarm{Name: name, Since: since.UTC(), Text: fmt.Sprintf("%s (%s): %s", p.name, p.session.Address, text)})
+		out = append(out, Alarm{Name: name, Subject: p.name, Since: since.UTC(), Text: fmt.Sprintf("%s (%s): %s", p.name, p.session.Address, text)})
 	}
 	if !p.downSince.IsZero() && now.Sub(p.downSince) >= downAlarmAfter {
 		words := p.lastError

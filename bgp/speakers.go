@@ -178,42 +178,17 @@ func (s *Speakers) Close() error {
 	return nil
 }
 
-// monitor looks at what only the sight of all neighbors can tell, and logs
-// alarms when they begin and end.
+// monitor looks at what only the sight of all neighbors can tell.
 func (s *Speakers) monitor() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	shown := map[string]string{}
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-t.C:
 			s.holdFloods()
-			s.logAlarms(shown)
 		}
-	}
-}
-
-func (s *Speakers) logAlarms(shown map[string]string) {
-	now := map[string]string{}
-	for _, p := range s.snapshot() {
-		for _, a := range p.alarms() {
-			key := p.name + " " + a.Name
-			now[key] = a.Text
-			if _, old := shown[key]; !old {
-				s.o.Log.Warn("alarm", zap.String("alarm", a.Name), zap.String("neighbor", p.name), zap.String("text", a.Text))
-			}
-		}
-	}
-	for key := range shown {
-		if _, still := now[key]; !still {
-			s.o.Log.Info("alarm over", zap.String("alarm", key))
-			delete(shown, key)
-		}
-	}
-	for key, text := range now {
-		shown[key] = text
 	}
 }
 

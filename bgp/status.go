@@ -51,9 +51,10 @@ type NeighborStatus struct {
 
 // Alarm is something that an operator should look at, until it is over.
 type Alarm struct {
-	Name  string    `json:"name"`
-	Since time.Time `json:"since"`
-	Text  string    `json:"text"`
+	Name    string    `json:"name"`
+	Subject string    `json:"subject"` // a neighbor, an anycast entry; may be empty
+	Since   time.Time `json:"since"`
+	Text    string    `json:"text"`
 }
 
 // The names of alarms.

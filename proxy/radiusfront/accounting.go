@@ -101,6 +101,9 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 	})
 	switch {
 	case err == nil:
+		if f.n > 0 {
+			w.service.askedLive.Add(1)
+		}
 		f.keeping = k
 		if f.trace != nil {
 			f.trace.Say("spool", "no backend answers (%s): the record goes to disk", reason)
@@ -271,49 +274,3 @@ func (s *Service) SpoolAccepts() bool {
 // Spool is the service's spool, nil when there is none: for looking at its
 // records, and for putting them back or dropping them.
 func (s *Service) Spool() *spool.Spool { return s.spool.Load() }
-
-// SpoolStats are the figures of a service's spool (R45).
-type SpoolStats struct {
-	Records       int64 // to be delivered
-	Bytes         int64
-	OldestSeconds float64 // 0: empty
-	Aside         int64   // set aside: no backend acknowledged them
-	Accepts       bool
-	Error         string // of the disk, "" while it works
-	Stored        uint64
-	Delivered     uint64
-	Resent        uint64 // copies sent because no answer came
-	SetAside      uint64
-	Damaged       uint64
-	Coalesced     uint64
-	Cancelled     uint64 // taken back, since a backend answered after all
-	Refused       uint64 // by a spool that was full
-	Failed        uint64 // by its disk
-}
-
-// spoolStats is nil without a spool. mu is held.
-func (s *Service) spoolStats() *SpoolStats {
-	if s.spoolError != nil {
-		return &SpoolStats{Error: s.spoolError.Error()}
-	}
-	sp := s.spool.Load()
-	if sp == nil {
-		return nil
-	}
-	st := sp.Stats()
-	out := &SpoolStats{
-		Records: st.Records, Bytes: st.Bytes, OldestSeconds: st.Oldest.Seconds(), Aside: st.Aside, Accepts: st.Accepts && s.spoolOn.Load(),
-		Stored: st.Stored, Delivered: st.Delivered, SetAside: st.SetAside, Damaged: st.Damaged, Coalesced: st.Coalesced,
-		Cancelled: st.Cancelled, Failed: st.Failed,
-	}
-	for _, n := range st.Refused {
-		out.Refused += n
-	}
-	if st.Error != nil {
-		out.Error = st.Error.Error()
-	}
-	if s.deliverer != nil {
-		out.Resent = s.deliverer.resent.Load()
-	}
-	return out
-}

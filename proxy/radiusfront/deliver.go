@@ -50,7 +50,7 @@ type deliverer struct {
 	logger  *zap.Logger
 	base    time.Time
 	more    chan struct{} // there is room again
-	resent  atomic.Uint64
+	resent  [NumResends]atomic.Uint64
 
 	mu       sync.Mutex
 	view     *view
@@ -67,6 +67,8 @@ type deliverer struct {
 	rix      radwire.Index
 	closed   bool
 	readers  sync.WaitGroup
+	rate     rate
+	rateMu   sync.Mutex // of rate: Stats does not wait for who sends
 
 	shippingNow *spool.Delivery // at hand, for when it makes us panic
 
@@ -114,6 +116,9 @@ func (d *deliverer) run() {
 		case <-t.C:
 		}
 		d.step()
+		d.rateMu.Lock()
+		d.rate.sample(time.Now(), d.spool.Delivered())
+		d.rateMu.Unlock()
 	}
 }
 
@@ -256,6 +261,9 @@ func (d *deliverer) ship(v *spool.Delivery, queue uint32, t *target, pl *pool.Po
 		d.spool.Again(v, time.Second, false)
 		return false
 	}
+	if v.Tries > 0 {
+		d.resent[ResendAnew].Add(1)
+	}
 	d.tokens--
 	d.shipping[s] = struct{}{}
 	d.send(s)
@@ -352,7 +360,7 @@ func (d *deliverer) overdue(s *shipment, now int64) {
 	}
 	if s.sends < deliverSends && reachable(d.target(s.queue).roles[KindAcct]) {
 		s.sends, s.last = s.sends+1, now
-		d.resent.Add(1)
+		d.resent[ResendSilent].Add(1)
 		d.send(s)
 		return
 	}

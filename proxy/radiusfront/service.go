@@ -48,9 +48,10 @@ type Service struct {
 	clients    map[netip.Prefix]*clientState
 	workers    []*worker
 	listeners  []*listener
-	retired    []*listener // left the configuration; open until what came by them is answered
-	deliverer  *deliverer  // of the spool
-	spoolError error       // why it could not be opened
+	retired    []*listener   // left the configuration; open until what came by them is answered
+	deliverer  *deliverer    // of the spool
+	spoolError error         // why it could not be opened
+	askedLive  atomic.Uint64 // records that were stored after backends had been asked in vain
 	state      lifecycle
 	stop       chan struct{}
 	running    sync.WaitGroup

@@ -76,6 +76,25 @@ func TestR45WalkSeesWhatStays(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	has := completeWalk(t, seen, all)
+	if has[all+1] {
+		t.Error("a record that came later was seen")
+	}
+	if !late.Aside {
+		t.Errorf("%+v", late)
+	}
+	if rest := walked(t, s, 2000, false); len(rest) != all-2000+1 || rest[0].ID != 2001 {
+		t.Errorf("behind 2000 there are %d", len(rest))
+	}
+	if len(s.index.live.cursors)+len(s.index.aside.cursors) != 0 {
+		t.Error("a cursor is left")
+	}
+}
+
+// completeWalk demands that what stayed was seen once, in order: all but the odd ones
+// up to 2000, which were delivered.
+func completeWalk(t *testing.T, seen []uint64, all uint64) map[uint64]bool {
+	t.Helper()
 	if !slices.IsSorted(seen) || len(slices.Compact(slices.Clone(seen))) != len(seen) {
 		t.Fatal("not in order, or one twice")
 	}
@@ -92,18 +111,7 @@ func TestR45WalkSeesWhatStays(t *testing.T) {
 			t.Fatalf("record %d was delivered before its turn came, and seen", id)
 		}
 	}
-	if has[all+1] {
-		t.Error("a record that came later was seen")
-	}
-	if !late.Aside {
-		t.Errorf("%+v", late)
-	}
-	if rest := walked(t, s, 2000, false); len(rest) != all-2000+1 || rest[0].ID != 2001 {
-		t.Errorf("behind 2000 there are %d", len(rest))
-	}
-	if len(s.index.live.cursors)+len(s.index.aside.cursors) != 0 {
-		t.Error("a cursor is left")
-	}
+	return has
 }
 
 // TestR45AWalkThatPanicsHoldsNothing: who looks is an HTTP handler.

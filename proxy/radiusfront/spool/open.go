@@ -244,12 +244,15 @@ func (r *recovery) finish() {
 		}
 	}
 	r.s.count.Store(int64(len(all)))
+	r.s.counts.Recovered = uint64(x.live.n)
 }
+
+const damagedPrefix = "damaged-"
 
 // keepDamaged keeps a damaged stretch in a file that bears its segment and
 // offset. It returns false when it was kept by an earlier process.
 func (s *Spool) keepDamaged(ordinal uint64, off int, b []byte) bool {
-	path := filepath.Join(s.opts.Dir, fmt.Sprintf("damaged-%016x-%08x.bin", ordinal, off))
+	path := filepath.Join(s.opts.Dir, fmt.Sprintf(damagedPrefix+"%016x-%08x.bin", ordinal, off))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,6 +153,7 @@ type move struct {
 // Counts are what happened since Open.
 type Counts struct {
 	Stored    uint64
+	Recovered uint64 // to be delivered, found at Open
 	Delivered uint64
 	Coalesced uint64
 	Cancelled uint64
@@ -170,6 +172,7 @@ type Stats struct {
 	Aside   int64 // set aside
 	Oldest  time.Duration
 	Disk    int64 // bytes of all segments
+	Used    int64 // part of Max that is taken; admission goes by it
 	Max     int64
 	Accepts bool
 	Error   error // of the disk; nil: it works
@@ -285,13 +288,36 @@ func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Records: s.index.live.n, Bytes: s.index.live.bytes, Aside: s.index.aside.n, Disk: s.index.disk, Max: s.max.Load(),
+		Records: s.index.live.n, Bytes: s.index.live.bytes, Aside: s.index.aside.n, Disk: s.index.disk, Used: s.used(), Max: s.max.Load(),
 		Accepts: s.accepts(), Error: s.failed, Counts: s.counts,
 	}
 	if e := s.index.live.first; e != nil {
 		st.Oldest = max(0, s.now().Sub(s.base)-e.born)
 	}
 	return st
+}
+
+// Delivered is that of Counts.
+func (s *Spool) Delivered() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts.Delivered
+}
+
+// DamagedFiles is how many damaged-*.bin lie in the directory, also of earlier
+// processes. It reads the directory.
+func (s *Spool) DamagedFiles() int {
+	names, err := os.ReadDir(s.opts.Dir)
+	if err != nil {
+		return 0 // who writes will tell
+	}
+	n := 0
+	for _, f := range names {
+		if strings.HasPrefix(f.Name(), damagedPrefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // Close stores what was submitted, notes what is over and closes the files. What

@@ -11,14 +11,15 @@ import (
 // descs are the metrics with their names, which are a contract, and their labels, which
 // come from the configuration and from closed lists, never from a packet.
 type descs struct {
-	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency                                            *prometheus.Desc
-	cacheEntries, cacheBytes, cacheHits, cacheMisses                                                     *prometheus.Desc
-	radRequests, radAnswers, radDrops, radInFlight, radLatency                                           *prometheus.Desc
-	radLogins, radSessions, radUnsigned, radUpstream, dnsUpstream, spoolRecords, spoolBytes, spoolOldest *prometheus.Desc
-	backendState, backendRequests, backendFailures, backendLatency                                       *prometheus.Desc
-	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics                              *prometheus.Desc
-	reloadSuccess, build                                                                                 *prometheus.Desc
-	all                                                                                                  []*prometheus.Desc
+	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency               *prometheus.Desc
+	cacheEntries, cacheBytes, cacheHits, cacheMisses                        *prometheus.Desc
+	radRequests, radAnswers, radDrops, radInFlight, radLatency              *prometheus.Desc
+	radLogins, radSessions, radUnsigned, radUpstream, dnsUpstream           *prometheus.Desc
+	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
+	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
+	reloadSuccess, build                                                    *prometheus.Desc
+	spool                                                                   *spoolDescs
+	all                                                                     []*prometheus.Desc
 }
 
 func newDescs() *descs {
@@ -49,9 +50,7 @@ func newDescs() *descs {
 		radUnsigned: d("radius_unsigned_total", "Access-Requests without Message-Authenticator: what `require` would drop.", "service", "client"),
 		radSessions: d("radius_sessions", "Sessions that accounting says are open.", "service"),
 
-		spoolRecords: d("spool_records", "Accounting records on disk that no backend has yet.", "service"),
-		spoolBytes:   d("spool_bytes", "Bytes of the accounting records on disk.", "service"),
-		spoolOldest:  d("spool_oldest_seconds", "Age of the oldest accounting record on disk.", "service"),
+		spool: newSpoolDescs(d),
 
 		backendState:    d("backend_state", "1 for the state that the backend is in.", "pool", "backend", "role", "state"),
 		backendRequests: d("backend_requests_total", "Requests sent to the backend, second attempts included.", "pool", "backend", "role"),
@@ -213,9 +212,7 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 		e.histogram(c.d.radLatency, h, m.Service, kind)
 	}
 	if m.Spool != nil {
-		e.gauge(c.d.spoolRecords, float64(m.Spool.Records), m.Service)
-		e.gauge(c.d.spoolBytes, float64(m.Spool.Bytes), m.Service)
-		e.gauge(c.d.spoolOldest, m.Spool.OldestSeconds, m.Service)
+		c.d.spool.collect(e, m.Service, m.Spool)
 	}
 }
 

@@ -102,6 +102,14 @@ type SpoolMetrics struct {
 	Records       int64
 	Bytes         int64
 	OldestSeconds float64 // 0: empty
+	Aside         int64
+	Disk, Max     int64 // bytes
+	Accepts       bool
+	PerSecond     float64 // delivered
+
+	Stored, Recovered, Delivered, SetAside, Damaged, Coalesced, TakenBack, Dropped, DiskFailed uint64
+	Resent                                                                                     map[string]uint64 // by reason
+	Refused                                                                                    map[string]uint64 // by class
 }
 
 // BackendMetrics are the figures of one backend in one role.

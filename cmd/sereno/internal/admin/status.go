@@ -72,10 +72,28 @@ type Cache struct {
 }
 
 // Spool is the accounting that a RADIUS service holds on disk.
+// What is counted is counted since the spool was opened.
 type Spool struct {
-	Records int64   `json:"records"`
-	Bytes   int64   `json:"bytes"`
-	Oldest  Seconds `json:"oldest_seconds"`
+	Records  int64   `json:"records"` // to be delivered
+	Bytes    int64   `json:"bytes"`
+	Oldest   Seconds `json:"oldest_seconds"`
+	SetAside int64   `json:"set_aside"` // beside these: no backend acknowledged them
+	Used     Ratio   `json:"used"`      // share of spool_max that is taken
+	Accepts  bool    `json:"accepts"`   // whether a record is taken now
+	Error    string  `json:"error"`     // of the disk, or why it could not be opened
+
+	Stored     uint64 `json:"stored"`
+	Recovered  uint64 `json:"recovered"` // found when it was opened
+	Delivered  uint64 `json:"delivered"`
+	PerSecond  Ratio  `json:"delivered_per_second"` // in the last ten seconds
+	Resent     Counts `json:"resent"`               // copies sent, by reason: silent, anew, asked-live
+	WasAside   uint64 `json:"set_aside_total"`
+	Damaged    uint64 `json:"damaged"` // stretches of files that are not what was written
+	Coalesced  uint64 `json:"coalesced"`
+	TakenBack  uint64 `json:"taken_back"` // a backend answered after all
+	Dropped    uint64 `json:"dropped"`    // by an operator
+	Refused    Counts `json:"refused"`    // by a spool that was full, by class: interim, start, stop
+	DiskFailed uint64 `json:"disk_failed"`
 }
 
 // Pool is one pool with its roles and backends.
@@ -156,7 +174,8 @@ type Drain struct {
 
 // Alarm is something that an operator should look at.
 type Alarm struct {
-	Name  string `json:"name"`
-	Since Time   `json:"since"`
-	Text  string `json:"text"`
+	Name    string `json:"name"`
+	Subject string `json:"subject"` // what it is about: a service, a neighbor, an anycast entry; may be empty
+	Since   Time   `json:"since"`
+	Text    string `json:"text"`
 }

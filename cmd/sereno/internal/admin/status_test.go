@@ -35,7 +35,10 @@ func contractStatus(t *testing.T) Status {
 			{
 				Name: "pppoe", Kind: "radius", State: StateDown, Reason: "no-healthy-backend", Since: clock(t, "08:00:01"), Pool: "radius-pppoe",
 				Listen: []string{"192.0.2.18:1812", "192.0.2.18:1813"}, Requests: 12, Answers: 9, Drops: 1, InFlight: 2,
-				Spool: &Spool{Records: 3, Bytes: 900, Oldest: 61.5},
+				Spool: &Spool{
+					Records: 3, Bytes: 900, Oldest: 61.5, SetAside: 1, Used: 0.25, Accepts: true, Stored: 9, Recovered: 2, Delivered: 6,
+					PerSecond: 1.5, Resent: Counts{"silent": 1}, Refused: Counts{"interim": 2},
+				},
 			},
 		},
 		Pools: []Pool{{
@@ -51,7 +54,7 @@ func contractStatus(t *testing.T) Status {
 			State: StateEstablished, Since: clock(t, "08:00:02"), Advertised: []string{"192.0.2.53/32"},
 		}}},
 		Drains: []Drain{{Target: "pool/resolvers/tempesta", Since: clock(t, "08:05:00")}},
-		Alarms: []Alarm{{Name: "neighbor-down", Since: clock(t, "08:05:00"), Text: "core-2 (10.0.0.3): connection refused"}},
+		Alarms: []Alarm{{Name: "neighbor-down", Subject: "core-2", Since: clock(t, "08:05:00"), Text: "core-2 (10.0.0.3): connection refused"}},
 	}
 }
 
@@ -85,7 +88,7 @@ func TestO22StatusDocumentIsTheContract(t *testing.T) {
 
 func TestO22ListsAreNeverNull(t *testing.T) {
 	full := Status{
-		Services: []Service{{}}, Pools: []Pool{{}, {Backends: []Backend{{}}}}, Anycast: []Anycast{{}},
+		Services: []Service{{Spool: &Spool{}}}, Pools: []Pool{{}, {Backends: []Backend{{}}}}, Anycast: []Anycast{{}},
 		BGP: BGP{Neighbors: []Neighbor{{}}}, Drains: []Drain{{}},
 	}
 	// What the contract lets be null: no cache, no spool, no end of a drain, a moment that never came.

@@ -20,6 +20,17 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(l))
 }
 
+// Counts are numbers by a word of a closed list; {} instead of null when there is none.
+type Counts map[string]uint64
+
+// MarshalJSON writes the numbers, {} if there are none.
+func (c Counts) MarshalJSON() ([]byte, error) {
+	if len(c) == 0 {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(map[string]uint64(c))
+}
+
 // Time is a moment as the API shows it: RFC 3339 in UTC, to the second. The zero
 // Time is null.
 type Time struct{ time.Time }

@@ -33,6 +33,9 @@ type front interface {
 	status() admin.Service
 	// answeredWell counts the requests for the books of availability.
 	answeredWell(within config.GoodWithinConfig) requests
+	// alarms are what is wrong in the front, beside what judged says; stands tells
+	// whether one stood until now. Their subject is the front.
+	alarms(stands func(name string) bool) []alarm
 	// measure adds the front's figures, taken at one moment.
 	measure(*admin.Snapshot, config.GoodWithinConfig)
 }

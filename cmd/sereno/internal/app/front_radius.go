@@ -114,7 +114,7 @@ func (s *radiusService) status() admin.Service {
 		out.InFlight += st.InFlight[k]
 	}
 	if sp := st.Spool; sp != nil {
-		out.Spool = &admin.Spool{Records: sp.Records, Bytes: sp.Bytes, Oldest: admin.Seconds(sp.OldestSeconds)}
+		out.Spool = spoolStatus(sp)
 	}
 	for _, cl := range st.Clients {
 		if cl.Unsigned > 0 {
@@ -140,7 +140,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 		m.Upstream["reply-"+r.String()] = st.Replies[r]
 	}
 	if sp := st.Spool; sp != nil {
-		m.Spool = &admin.SpoolMetrics{Records: sp.Records, Bytes: sp.Bytes, OldestSeconds: sp.OldestSeconds}
+		m.Spool = spoolMetrics(sp)
 	}
 	for _, cl := range st.Clients {
 		m.Unsigned[cl.Name] = cl.Unsigned
@@ -182,6 +182,31 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 			Listener: fmt.Sprintf("%s %s %s", name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
 		})
 	}
+}
+
+func spoolStatus(sp *radiusfront.SpoolStats) *admin.Spool {
+	return &admin.Spool{
+		Records: sp.Records, Bytes: sp.Bytes, Oldest: admin.Seconds(sp.OldestSeconds), SetAside: sp.Aside, Used: admin.Ratio(sp.Used),
+		Accepts: sp.Accepts, Error: sp.Error, Stored: sp.Stored, Recovered: sp.Recovered, Delivered: sp.Delivered, PerSecond: admin.Ratio(sp.PerSecond),
+		Resent: resentOf(sp), WasAside: sp.SetAside, Damaged: sp.Damaged, Coalesced: sp.Coalesced, TakenBack: sp.Cancelled, Dropped: sp.Dropped,
+		Refused: sp.Refused, DiskFailed: sp.Failed,
+	}
+}
+
+func spoolMetrics(sp *radiusfront.SpoolStats) *admin.SpoolMetrics {
+	return &admin.SpoolMetrics{
+		Records: sp.Records, Bytes: sp.Bytes, OldestSeconds: sp.OldestSeconds, Aside: sp.Aside, Disk: sp.Disk, Max: sp.Max, Accepts: sp.Accepts,
+		PerSecond: sp.PerSecond, Stored: sp.Stored, Recovered: sp.Recovered, Delivered: sp.Delivered, SetAside: sp.SetAside, Damaged: sp.Damaged,
+		Coalesced: sp.Coalesced, TakenBack: sp.Cancelled, Dropped: sp.Dropped, DiskFailed: sp.Failed, Resent: resentOf(sp), Refused: sp.Refused,
+	}
+}
+
+func resentOf(sp *radiusfront.SpoolStats) map[string]uint64 {
+	out := map[string]uint64{}
+	for r, n := range sp.Resent {
+		out[radiusfront.Resend(r).String()] = n
+	}
+	return out
 }
 
 // answersOf are the codes that requests of a kind are answered with. They have

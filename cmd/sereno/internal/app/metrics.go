@@ -34,7 +34,7 @@ func (n *Node) snapshot() admin.Snapshot {
 			Neighbor: b.Name, Up: b.State == bgp.Established, LeaseMarginSeconds: b.LeaseMarginSeconds,
 		})
 	}
-	for _, a := range routes.Alarms {
+	for _, a := range n.alarms() {
 		out.Alarms = append(out.Alarms, a.Name)
 	}
 	r := n.reloads.Load()

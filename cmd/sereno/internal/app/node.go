@@ -55,6 +55,7 @@ type Node struct {
 	demotedMu sync.Mutex
 	demoted   map[string]bool // anycast entries that are demoted and not drained
 
+	alarmed   alarmBook
 	partingMu sync.Mutex
 	parting   map[front]parting
 	leaving   sync.WaitGroup // one for each of parting
@@ -189,6 +190,7 @@ func (n *Node) tick() {
 		case <-every.C:
 			n.expireDrains()
 			was = n.watch(was)
+			n.alarms() // tells of what has changed
 		}
 	}
 }

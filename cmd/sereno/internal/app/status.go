@@ -46,9 +46,7 @@ func (n *Node) Status() admin.Status {
 	for _, d := range n.drains.list() {
 		out.Drains = append(out.Drains, adminDrain(d))
 	}
-	for _, a := range routes.Alarms {
-		out.Alarms = append(out.Alarms, admin.Alarm{Name: a.Name, Since: admin.Time{Time: a.Since}, Text: a.Text})
-	}
+	out.Alarms = n.alarms()
 	out.State = n.stateOf()
 	return out
 }

@@ -8,11 +8,8 @@ import (
 	"sereno/cmd/sereno/internal/admin"
 )
 
-// raised is the state of an alarm that stands.
-const raised = "raised"
-
 // subject is something whose state nobody tells when it changes: the node, a
-// pool's role, a neighbor, an alarm.
+// pool's role, a neighbor.
 type subject struct{ kind, name string }
 
 // condition is its state, and why.
@@ -34,9 +31,6 @@ func (n *Node) conditions() map[subject]condition {
 		}
 		out[subject{admin.EventNeighbor, b.Name}] = c
 	}
-	for _, a := range routes.Alarms {
-		out[subject{admin.EventAlarm, a.Name}] = condition{raised, a.Text}
-	}
 	return out
 }
 
@@ -49,7 +43,7 @@ func (n *Node) watch(was map[subject]condition) map[subject]condition {
 	inOrder := func(a, b subject) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name)) }
 	for _, s := range slices.SortedFunc(maps.Keys(both), inOrder) {
 		from, to := was[s], now[s]
-		gone := to.state == "" && s.kind != admin.EventAlarm // taken away by a reload, whose event it is
+		gone := to.state == "" // taken away by a reload, whose event it is
 		if from.state != to.state && !gone {
 			n.publish(s.kind, s.name, from.state, to.state, "", to.detail)
 		}

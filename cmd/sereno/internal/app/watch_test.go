@@ -91,7 +91,6 @@ func TestWatchTellsChangesOnce(t *testing.T) {
 	was := map[subject]condition{
 		{admin.EventNode, "test-1"}:          {state: admin.StateDown},
 		{admin.EventNeighbor, "gone"}:        {state: admin.StateEstablished},
-		{admin.EventAlarm, "neighbor-down"}:  {raised, "core-2"},
 		{admin.EventRole, "servers (acct)"}:  {state: admin.StateDown},
 		{admin.EventRole, "resolvers (dns)"}: {state: admin.StateUp},
 		{admin.EventRole, "servers (auth)"}:  {state: admin.StateUp},
@@ -99,5 +98,5 @@ func TestWatchTellsChangesOnce(t *testing.T) {
 	if got := n.watch(was); len(got) != len(now) {
 		t.Errorf("it is %v", got)
 	}
-	s.events("node test-1 down up", "alarm neighbor-down raised ", "role servers (acct) down up")
+	s.events("node test-1 down up", "role servers (acct) down up")
 }

@@ -199,7 +199,11 @@ func troubledStatus() admin.Status {
 	s.Services[0].Name, s.Services[0].State, s.Services[0].Reason = long, admin.StateDegraded, "no-healthy-backend"
 	s.Services[0].Requests, s.Services[0].Answers, s.Services[0].Drops, s.Services[0].InFlight = 1<<63, 99_999_999, 100_000_000, -1
 	s.Services[1].Name, s.Services[1].State, s.Services[1].Reason = "コンソール接続サービス", admin.StateDown, "self-probe-failed"
-	s.Services[1].Spool = &admin.Spool{Records: 1234, Bytes: 5 << 20, Oldest: admin.SecondsOf(90 * time.Minute)}
+	s.Services[1].Spool = &admin.Spool{
+		Records: 1234, Bytes: 5 << 20, Oldest: admin.SecondsOf(90 * time.Minute), SetAside: 3, Used: 0.934, Stored: 1 << 40, Delivered: 12345678, PerSecond: 4999.6,
+		Resent: admin.Counts{"silent": 5, "anew": 7}, Refused: admin.Counts{"interim": 1 << 30}, DiskFailed: 1,
+	}
+	s.Alarms = append(s.Alarms, admin.Alarm{Name: "spool-filling", Subject: "コンソール接続サービス", Since: at(time.Hour), Text: "93 % of spool_max is taken; above 90 % no Interim-Update is stored, above 95 % no Start"})
 	b := s.Pools[0].Backends
 	b[0].Name, b[0].Address, b[0].State, b[0].Reason = long, "[2001:db8:1234:5678:9abc:def0:1234:5678]:53", admin.StateDown, "probe-failed"
 	b[0].LastProbe = admin.LastProbe{At: at(time.Hour), Error: "read udp: i/o timeout " + evil}

@@ -67,9 +67,17 @@ func headText(s admin.Status, now time.Time) string {
 func alarmsText(s admin.Status, now time.Time) string {
 	g := grid{columns: []column{{title: ""}, {title: "ALARM", least: 12}, {title: "FOR"}, {title: "WHAT", least: 40, wrap: true}}}
 	for _, a := range s.Alarms {
-		g.add("!", a.Name, since(a.Since.Time, now), a.Text)
+		g.add("!", a.Name, since(a.Since.Time, now), aboutText(a))
 	}
 	return g.unlessEmpty()
+}
+
+// aboutText is an alarm's text, with what it is about where the text does not begin with it.
+func aboutText(a admin.Alarm) string {
+	if a.Subject == "" || strings.HasPrefix(a.Text, a.Subject) {
+		return a.Text
+	}
+	return a.Subject + ": " + a.Text
 }
 
 func drainsText(s admin.Status, now time.Time) string {
@@ -122,12 +130,27 @@ func hitRatio(c *admin.Cache) string {
 
 func signed(n int64) string { return amount(uint64(max(n, 0))) }
 
+// spoolsText shows the spools that hold or refuse records.
 func spoolsText(s admin.Status) string {
-	g := grid{columns: []column{{title: ""}, {title: "SPOOL OF", least: 20}, {title: "RECORDS", right: true}, {title: "KIB", right: true}, {title: "OLDEST", right: true}}}
+	g := grid{columns: []column{
+		{title: ""}, {title: "SPOOL OF", least: 8}, {title: "RECORDS", right: true}, {title: "OLDEST", right: true}, {title: "USED", right: true},
+		{title: "ASIDE", right: true}, {title: "STORED", right: true}, {title: "DELIVERED", right: true}, {title: "A SECOND", right: true},
+		{title: "RESENT", right: true}, {title: "REFUSED", right: true},
+	}}
 	for _, v := range s.Services {
-		if v.Spool != nil && v.Spool.Records > 0 {
-			g.add("!", v.Name, signed(v.Spool.Records), signed(v.Spool.Bytes>>10), age(v.Spool.Oldest.Duration()))
+		sp := v.Spool
+		if sp == nil || sp.Records+sp.SetAside == 0 && sp.Error == "" {
+			continue
 		}
+		resent, refused := uint64(0), sp.DiskFailed
+		for _, n := range sp.Resent {
+			resent += n
+		}
+		for _, n := range sp.Refused {
+			refused += n
+		}
+		g.add("!", v.Name, signed(sp.Records), age(sp.Oldest.Duration()), fmt.Sprintf("%.0f%%", 100*float64(sp.Used)), signed(sp.SetAside),
+			amount(sp.Stored), amount(sp.Delivered), fmt.Sprintf("%.0f", float64(sp.PerSecond)), amount(resent), amount(refused))
 	}
 	return g.unlessEmpty()
 }
