@@ -21,8 +21,10 @@ type Question struct {
 	data  []byte // RDATA that one of the answers must have; nil: any
 }
 
-// maxList bounds a list of names.
-const maxList = 10_000_000
+const (
+	maxList     = 10_000_000 // lines
+	maxMistakes = 20         // that are told
+)
 
 // ReadQuestions reads a list of names: on each line a name and a type (A, if there is none), and what a right answer
 // must have, if anything: an rcode or `-`, and the data of one of its records (an address, or a text):
@@ -33,7 +35,12 @@ const maxList = 10_000_000
 //
 // Empty lines and those that begin with # or ; are left out. All mistakes are told, each with its line.
 func ReadQuestions(r io.Reader) ([]Question, error) {
-	var list []Question
+	return readList(r, parseQuestion)
+}
+
+// readList reads a list with parse, which is given the fields of a line.
+func readList[T any](r io.Reader, parse func([]string) (T, error)) ([]T, error) {
+	var list []T
 	var wrong []error
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
@@ -41,25 +48,40 @@ func ReadQuestions(r io.Reader) ([]Question, error) {
 		if text == "" || text[0] == '#' || text[0] == ';' {
 			continue
 		}
-		q, err := parseQuestion(strings.Fields(text))
+		one, err := parse(strings.Fields(text))
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("line %d: %w", n, err))
-			if len(wrong) >= 20 {
+			if len(wrong) >= maxMistakes {
 				break
 			}
 			continue
 		}
-		if list = append(list, q); len(list) > maxList {
-			return nil, fmt.Errorf("more than %d names", maxList)
+		if list = append(list, one); len(list) > maxList {
+			return nil, fmt.Errorf("more than %d lines", maxList)
 		}
 	}
 	if err := lines.Err(); err != nil {
 		wrong = append(wrong, err)
 	}
 	if len(wrong) == 0 && len(list) == 0 {
-		wrong = append(wrong, errors.New("no names"))
+		wrong = append(wrong, errors.New("nothing in it"))
 	}
 	return list, errors.Join(wrong...)
+}
+
+// ReadSubscribers reads a list of subscribers: on each line a name, a password, and, if the server must refuse them,
+// the word reject. Neither has white space in it. Empty lines and those that begin with # or ; are left out. All
+// mistakes are told, each with its line, and without a password.
+func ReadSubscribers(r io.Reader) ([]Subscriber, error) {
+	return readList(r, func(fields []string) (Subscriber, error) {
+		switch {
+		case len(fields) < 2 || len(fields) > 3 || len(fields) == 3 && fields[2] != "reject":
+			return Subscriber{}, errors.New("not a name, a password, and perhaps the word reject")
+		case len(fields[0]) > 253 || len(fields[1]) > 128:
+			return Subscriber{}, errors.New("names have at most 253 octets and passwords 128")
+		}
+		return Subscriber{Name: fields[0], Password: fields[1], Rejected: len(fields) == 3}, nil
+	})
 }
 
 func parseQuestion(fields []string) (Question, error) {

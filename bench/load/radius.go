@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sereno/bench/stub"
@@ -19,7 +20,8 @@ type RADIUSConfig struct {
 	Secret   []byte         // the NAS's
 	PAP      int            // parts of the mix that are logins with a password,
 	CHAP     int            // with CHAP, half of them without CHAP-Challenge,
-	Acct     int            // and accounting records. Default: 1, 1, 0
+	MSCHAP   int            // with MS-CHAPv2,
+	Acct     int            // and accounting records. Default: 1, 1, 0, 0
 	Interims int            // Interim-Updates of a session, between its Start and its Stop; 1, below 0: none
 	Users    int            // how many different subscribers, of whom package stub knows what becomes of them; 1000
 	List     []Subscriber   // instead of them
@@ -43,10 +45,10 @@ func NewRADIUS(c RADIUSConfig) (*RADIUS, error) {
 	c.Users = orDefault(c.Users, 1000)
 	c.NAS = orDefault(c.NAS, "load")
 	c.Interims = max(orDefault(c.Interims, 1), 0)
-	if c.PAP+c.CHAP+c.Acct == 0 {
+	if c.PAP+c.CHAP+c.MSCHAP+c.Acct == 0 {
 		c.PAP, c.CHAP = 1, 1
 	}
-	if c.PAP < 0 || c.CHAP < 0 || c.Acct < 0 || c.Users < 1 || c.Reject < 0 || c.Users > maxUsers || len(c.List) > maxUsers {
+	if c.PAP < 0 || c.CHAP < 0 || c.MSCHAP < 0 || c.Acct < 0 || c.Users < 1 || c.Reject < 0 || c.Users > maxUsers || len(c.List) > maxUsers {
 		return nil, fmt.Errorf("parts of the mix must not be negative, nor the number of users above %d", maxUsers)
 	}
 	if len(c.Secret) == 0 {
@@ -80,6 +82,15 @@ func NewRADIUS(c RADIUSConfig) (*RADIUS, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Sessions names the accounting sessions of this run: what their Acct-Session-Ids begin with. A dash and a number follow.
+func (r *RADIUS) Sessions() string {
+	var runs []string
+	for _, p := range r.p {
+		runs = append(runs, p.run)
+	}
+	return strings.Join(runs, ", ")
 }
 
 // Acknowledged gives the accounting records that got an Accounting-Response: a server must have each of them.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -32,10 +33,38 @@ type account struct {
 	verdict stub.Verdict
 	framed  [4]byte
 	line    string // Calling-Station-Id
+	mschap  mschapLogin
+}
+
+// mschapLogin is a subscriber's login with MS-CHAPv2. It is the same each time: its challenges are made up, what they
+// cost a server is not.
+type mschapLogin struct {
+	challenge, peer [16]byte
+	response        [24]byte
+	success         string // what the server must prove
+}
+
+func newMSCHAPLogin(s *Subscriber) mschapLogin {
+	var m mschapLogin
+	for i, random := range [2]uint64{rand.Uint64(), rand.Uint64()} {
+		binary.BigEndian.PutUint64(m.challenge[8*i:], random)
+		binary.BigEndian.PutUint64(m.peer[8*i:], ^random*3)
+	}
+	m.response, m.success = radpkt.MSCHAPv2(s.Name, s.Password, m.challenge, m.peer)
+	return m
 }
 
 // accounts are the subscribers of c, and those that are asked for when one is to be rejected.
 func (c *RADIUSConfig) accounts() (all, rejected []account) {
+	if c.MSCHAP > 0 {
+		defer func() {
+			for _, list := range [2][]account{all, rejected} {
+				for i := range list {
+					list[i].mschap = newMSCHAPLogin(&list[i].Subscriber)
+				}
+			}
+		}()
+	}
 	for _, s := range c.List {
 		a := account{Subscriber: s, line: "line-" + s.Name}
 		if s.Rejected {
@@ -91,22 +120,28 @@ const (
 	pap method = iota
 	chap
 	chapOwn // CHAP with a CHAP-Challenge
+	mschap
 	acct
 )
 
 func (s *subscribers) method(n uint64) method {
-	parts := uint64(s.c.PAP + s.c.CHAP + s.c.Acct)
+	parts := s.parts()
 	at := int(n % parts)
 	switch {
 	case at < s.c.PAP:
 		return pap
-	case at >= s.c.PAP+s.c.CHAP:
+	case at >= s.c.PAP+s.c.CHAP+s.c.MSCHAP:
 		return acct
+	case at >= s.c.PAP+s.c.CHAP:
+		return mschap
 	case n/parts%2 == 0:
 		return chap
 	}
 	return chapOwn
 }
+
+// parts is the sum of the mix.
+func (s *subscribers) parts() uint64 { return uint64(s.c.PAP + s.c.CHAP + s.c.MSCHAP + s.c.Acct) }
 
 func (s *subscribers) kind(n uint64) int {
 	if s.method(n) == acct {
@@ -138,13 +173,13 @@ func (*subscribers) replyID(b []byte) (uint16, bool) {
 
 // record numbers the accounting records among all requests.
 func (s *subscribers) record(n uint64) uint64 {
-	parts := uint64(s.c.PAP + s.c.CHAP + s.c.Acct)
-	return n/parts*uint64(s.c.Acct) + n%parts - uint64(s.c.PAP+s.c.CHAP)
+	parts := s.parts()
+	return n/parts*uint64(s.c.Acct) + n%parts - (parts - uint64(s.c.Acct))
 }
 
 // status is the Acct-Status-Type of an accounting record.
 func (s *subscribers) status(n uint64) uint32 {
-	switch step := s.record(n) / accountingBlock % s.steps(); step {
+	switch step := s.step(n); step {
 	case 0:
 		return stub.AcctStart
 	case s.steps() - 1:
@@ -152,6 +187,12 @@ func (s *subscribers) status(n uint64) uint32 {
 	}
 	return stub.AcctInterim
 }
+
+// step numbers the records of a session.
+func (s *subscribers) step(n uint64) uint64 { return s.record(n) / accountingBlock % s.steps() }
+
+// interimInterval is how far apart a session's records are said to be, in seconds: Acct-Session-Time tells them apart.
+const interimInterval = 300
 
 // steps is how many records a session has.
 func (s *subscribers) steps() uint64 { return uint64(2 + s.c.Interims) }
@@ -179,6 +220,11 @@ func (s *subscribers) who(n uint64) *account {
 	return &s.all[mix(s.seed^n)%uint64(len(s.all))]
 }
 
+var (
+	zero       [16]byte
+	mschapHead = [2]byte{1, 0} // Ident and Flags (RFC 2548 §2.3.2)
+)
+
 // build appends request n. It is the same octet for octet each time, as a NAS's retransmissions are.
 func (s *subscribers) build(dst []byte, n, slot uint64, id uint16) []byte {
 	var authenticator [16]byte
@@ -191,7 +237,6 @@ func (s *subscribers) build(dst []byte, n, slot uint64, id uint16) []byte {
 	}
 	dst = radpkt.Start(dst, code, byte(id))
 	if m != acct {
-		var zero [16]byte
 		dst = radpkt.Attr(dst, radpkt.MessageAuthenticator, zero[:])
 	}
 	dst = radpkt.AttrString(dst, radpkt.UserName, user.Name)
@@ -207,11 +252,15 @@ func (s *subscribers) build(dst []byte, n, slot uint64, id uint16) []byte {
 		response := radpkt.CHAP(byte(n), user.Password, challenge[:])
 		dst = append(dst, radpkt.CHAPPassword, 19, byte(n))
 		dst = append(dst, response[:]...)
+	case mschap:
+		m := &user.mschap
+		dst = radpkt.AttrMicrosoft(dst, radpkt.MSCHAPChallenge, m.challenge[:])
+		dst = radpkt.AttrMicrosoft(dst, radpkt.MSCHAP2Response, mschapHead[:], m.peer[:], zero[:8], m.response[:])
 	case acct:
 		dst = radpkt.AttrUint32(dst, radpkt.AcctStatusType, s.status(n))
 		s.scratch = s.session(s.scratch[:0], n)
 		dst = radpkt.Attr(dst, radpkt.AcctSessionID, s.scratch)
-		dst = radpkt.AttrUint32(dst, radpkt.AcctSessionTime, uint32(n&0xffff))
+		dst = radpkt.AttrUint32(dst, radpkt.AcctSessionTime, uint32(s.step(n)*interimInterval))
 		dst = radpkt.AttrUint32(dst, radpkt.AcctDelayTime, 0)
 	}
 	dst = radpkt.AttrString(dst, radpkt.NASIdentifier, s.c.NAS)
@@ -239,12 +288,20 @@ func (s *subscribers) check(reply []byte, n, slot uint64, _ uint16) Fate {
 		return WrongVerdict
 	case radpkt.Count(packet, radpkt.ProxyState) > 0:
 		return WrongReply
+	case m == mschap && want == radpkt.AccessAccept && !proves(packet, &user.mschap):
+		return WrongReply
 	case s.c.Real || len(s.c.List) > 0 || want != radpkt.AccessAccept:
 		return Right
 	case string(radpkt.Find(packet, radpkt.FramedIPAddress)) != string(user.framed[:]):
 		return WrongReply
 	}
 	return Right
+}
+
+// proves says whether an Access-Accept proves that the server knows the password (RFC 2759 §5).
+func proves(packet []byte, m *mschapLogin) bool {
+	success := radpkt.FindMicrosoft(packet, radpkt.MSCHAP2Success)
+	return len(success) > 0 && success[0] == mschapHead[0] && bytes.HasPrefix(success[1:], []byte(m.success))
 }
 
 // code is what a reply must be.

@@ -167,6 +167,7 @@ type radiusUDP struct {
 	stats   RADIUSStats // since the last Flush
 	scratch []byte
 	shown   []byte
+	proof   []byte // MS-CHAP2-Success of the login at hand; empty: none
 }
 
 // Receive answers a batch.
@@ -287,6 +288,9 @@ func (h *radiusUDP) attributes(dst []byte, code, asked byte, account Account, st
 			return dst
 		}
 		h.stats.Accepts++
+		if len(h.proof) > 0 {
+			dst = radpkt.AttrMicrosoft(dst, radpkt.MSCHAP2Success, h.proof)
+		}
 		dst = radpkt.Attr(dst, radpkt.FramedIPAddress, account.Framed[:])
 		dst = radpkt.Attr(dst, radpkt.Class, hex.AppendEncode(nil, binary.BigEndian.AppendUint64(nil, account.SessionID)))
 		dst = radpkt.AttrUint32(dst, radpkt.SessionTimeout, 86400)
@@ -315,6 +319,7 @@ func copyProxyStates(dst, request []byte) []byte {
 func (h *radiusUDP) login(request []byte) (code byte, account Account, state []byte) {
 	user := string(radpkt.Find(request, radpkt.UserName))
 	account = Login(user)
+	h.proof = h.proof[:0]
 	if account.Verdict == NoAnswer {
 		return 0, account, nil
 	}
@@ -349,6 +354,9 @@ func (h *radiusUDP) passwordIs(password string, request []byte) bool {
 		h.shown = shown
 		return ok && string(shown) == password
 	}
+	if own := radpkt.FindMicrosoft(request, radpkt.MSCHAP2Response); own != nil {
+		return h.mschapIs(password, request, own)
+	}
 	response := radpkt.Find(request, radpkt.CHAPPassword)
 	if len(response) != 17 {
 		return false
@@ -358,6 +366,17 @@ func (h *radiusUDP) passwordIs(password string, request []byte) bool {
 		challenge = authenticator
 	}
 	return [16]byte(response[1:]) == radpkt.CHAP(response[0], password, challenge)
+}
+
+// mschapIs checks MS-CHAPv2 (RFC 2548 §2.3.2, RFC 2759 §5), and keeps what the Access-Accept proves.
+func (h *radiusUDP) mschapIs(password string, request, own []byte) bool {
+	challenge := radpkt.FindMicrosoft(request, radpkt.MSCHAPChallenge)
+	if len(own) != 50 || len(challenge) != 16 {
+		return false
+	}
+	response, success := radpkt.MSCHAPv2(string(radpkt.Find(request, radpkt.UserName)), password, [16]byte(challenge), [16]byte(own[2:18]))
+	h.proof = append(append(h.proof[:0], own[0]), success...)
+	return [24]byte(own[26:]) == response
 }
 
 // book enters an Accounting-Request; false: it names no session, and nobody acknowledges such a record.

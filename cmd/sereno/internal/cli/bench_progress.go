@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"sereno/bench/capacity"
+)
+
+// benchProgress shows how a measurement goes: on a terminal one line that is written over, elsewhere a line for each
+// window.
+type benchProgress struct {
+	w     io.Writer
+	plan  capacity.Plan
+	live  bool
+	width int // of the line that stands there
+}
+
+func newBenchProgress(w io.Writer, p capacity.Plan) *benchProgress {
+	b := &benchProgress{w: w, plan: p}
+	if f, ok := w.(*os.File); ok {
+		info, err := f.Stat()
+		b.live = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return b
+}
+
+func (b *benchProgress) tell(p capacity.Progress) {
+	switch {
+	case p.Window != nil:
+		w := p.Window
+		phase := string(w.Phase)
+		if phase == "" {
+			phase = string(b.plan.Shape)
+		}
+		why := w.Why
+		if why != "" {
+			why = ": " + why
+		}
+		b.clear()
+		_, _ = fmt.Fprintf(b.w, "%-8s %8.0f/s  p99 %-9s %s%s\n", phase, w.Target, benchTime(w.Latency.P99), w.Judgement, why)
+	case b.live:
+		s := &p.Sample
+		line := fmt.Sprintf("%5.1fs  asked %.0f/s  answered %.0f/s  lost %.0f/s  p50 %s  p99 %s  %s left", s.At, s.Target, s.Answered, s.Lost,
+			benchTime(s.Latency.P50), benchTime(s.Latency.P99), p.Left.Round(100*time.Millisecond))
+		_, _ = fmt.Fprintf(b.w, "\r%-*s", b.width, line)
+		b.width = len(line)
+	}
+}
+
+// clear takes the live line away.
+func (b *benchProgress) clear() {
+	if b.width > 0 {
+		_, _ = fmt.Fprintf(b.w, "\r%s\r", strings.Repeat(" ", b.width))
+		b.width = 0
+	}
+}
+
+func (b *benchProgress) end() { b.clear() }
+
+// benchTime is a time in seconds, rounded to three digits.
+func benchTime(seconds float64) string {
+	d, unit := time.Duration(seconds*1e9), time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit).String()
+}
