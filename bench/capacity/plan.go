@@ -73,15 +73,24 @@ func (p *Plan) validate() error {
 		return errors.New("times must not be negative")
 	case p.Sample < 10*time.Millisecond:
 		return errors.New("samples must be at least 10ms apart")
-	case p.Shape == Fixed && p.Rate < 0:
-		return errors.New("the rate must not be negative")
-	case p.Shape == Ramp && (p.From <= 0 || p.To <= 0 || p.Windows < 2 || p.Windows > 1000):
-		return errors.New("a ramp needs two rates above 0, and 2 to 1000 windows")
-	case p.Shape == Search && (p.From <= 0 || p.To < p.From):
-		return errors.New("a search needs a first rate above 0 and a highest that is not below it")
-	case p.Shape == Search && (p.Precision < 0.01 || p.Precision > 0.5):
-		return errors.New("the search's precision must be from 0.01 to 0.5")
-	case p.Shape != Fixed && p.Shape != Ramp && p.Shape != Search:
+	}
+	switch p.Shape {
+	case Fixed:
+		if p.Rate < 0 {
+			return errors.New("the rate must not be negative")
+		}
+	case Ramp:
+		if p.From <= 0 || p.To <= 0 || p.Windows < 2 || p.Windows > 1000 {
+			return errors.New("a ramp needs two rates above 0, and 2 to 1000 windows")
+		}
+	case Search:
+		if p.From <= 0 || p.To < p.From {
+			return errors.New("a search needs a first rate above 0 and a highest that is not below it")
+		}
+		if p.Precision < 0.01 || p.Precision > 0.5 {
+			return errors.New("the search's precision must be from 0.01 to 0.5")
+		}
+	default:
 		return fmt.Errorf("%q is no shape", p.Shape)
 	}
 	return nil
