@@ -27,7 +27,7 @@ type server struct {
 }
 
 func (s *server) window(rate float64, length time.Duration, phase Phase, b Bounds) Window {
-	w := Window{Phase: phase, Target: rate, Rate: rate, Seconds: length.Seconds()}
+	w := Window{Phase: phase, Target: rate, Rate: rate, Sent: uint64(rate * length.Seconds()), Seconds: length.Seconds()}
 	busy := rate / s.capacity * (1 + s.noise*s.r.NormFloat64()/math.Sqrt(length.Seconds()))
 	w.Latency.P99 = 0.0005 / math.Max(1-busy, 0.001)
 	w.Loss = math.Max(1-1/busy, 0)

@@ -181,7 +181,7 @@ func (w *Window) judge(b Bounds) {
 	case late > lateness && w.Judgement == Broken:
 		w.Judgement, w.Breaks = Unfit, "generator"
 		w.Why = fmt.Sprintf("the generator itself was late: p99 %s", short(late))
-	case w.Target > 0 && w.Rate < 0.97*w.Target:
+	case w.Target > 0 && w.Target*w.Seconds-float64(w.Sent) > w.Target*max(0.03*w.Seconds, stall.Seconds()):
 		w.Judgement, w.Breaks = Unfit, "generator"
 		w.Why = fmt.Sprintf("the generator sent %s/s only", count(w.Rate))
 	}
@@ -189,6 +189,9 @@ func (w *Window) judge(b Bounds) {
 
 // lagBound is how late the generator's 99th percentile may be where no bound of the latency allows more.
 const lagBound = 2 * time.Millisecond
+
+// stall is what a generator may be held up at a window's end: what was due then is never sent.
+const stall = 50 * time.Millisecond
 
 // clearlyHeld says whether the window is so far within the bounds that one is enough.
 func (w *Window) clearlyHeld(b Bounds) bool {

@@ -35,8 +35,7 @@ the same, or by Zipf's law), and a share --new that never comes twice and that n
 --simulated the resolvers are those of the demo or of ` + "`sereno bench stub`" + `: then every record and
 every TTL is checked.`,
 		Example: `  sereno bench dns --target 127.0.0.1:53 --list names.txt --zipf 1 --rate 20000 --for 30s
-  sereno bench dns --target 127.0.0.1:53 --suffix example.net --names 100000 --zipf 1 --new 0.2 \
-      --search --max-loss 0.1 --max-p99 20ms --html report.html
+  sereno bench dns --target 127.0.0.1:53 --names 100000 --zipf 1 --new 0.2 --search --html report.html
   sereno bench dns --target 192.0.2.53:853 --transport tls --allow-remote --ramp 1000:20000`,
 		Args: cobra.NoArgs,
 	}

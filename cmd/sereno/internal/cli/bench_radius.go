@@ -36,8 +36,8 @@ word reject on each line. With --simulated the servers are those of the demo or 
 
 The secret is taken from --secret-file, --secret or $` + benchSecretVariable + `, and shown nowhere.`,
 		Example: `  sereno bench radius --auth 127.0.0.1:1812 --secret-file secret --users users.txt --rate 2000
-  sereno bench radius --auth 127.0.0.1:1812 --acct 127.0.0.1:1813 --secret-file secret \
-      --users users.txt --pap 2 --mschap 1 --accounting 3 --search --html report.html`,
+  sereno bench radius --auth 127.0.0.1:1812 --secret-file secret --users users.txt --search --html report.html
+  sereno bench radius --acct 127.0.0.1:1813 --secret-file secret --users users.txt --mschap 1 --accounting 3`,
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)

@@ -56,7 +56,7 @@ func TestO10BenchExitCodesAndBooks(t *testing.T) {
 	wrongNames := benchFile(t, "www.example.net A NXDOMAIN\n")
 	users := benchFile(t, "user-1 pw-user-1\nreject-2 pw-reject-2 reject\n")
 	secret := benchFile(t, "s3cret\n")
-	fast := []string{"--rate", "2000", "--for", "200ms", "--timeout", "500ms"}
+	fast := []string{"--rate", "1000", "--for", "300ms", "--timeout", "1s"}
 	for _, c := range []struct {
 		name string
 		code int
