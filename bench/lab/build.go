@@ -45,6 +45,9 @@ type laboratory struct {
 	traffic  []*traffic
 }
 
+// overIPv6 is the name of the traffic that is the only one over IPv6.
+const overIPv6 = "DNS over IPv6"
+
 // traffic is load that goes on.
 type traffic struct {
 	name   string
@@ -233,7 +236,7 @@ func (l *laboratory) startLoad(names int) error {
 			names                int
 		}{
 			{"DNS", "192.0.2.53:53", subscriberAddress, dnsRate, names},
-			{"DNS over IPv6", "[2001:db8:53::53]:53", subscriberAddress6, dns6Rate, names / 5}, // as often asked for each of them
+			{overIPv6, "[2001:db8:53::53]:53", subscriberAddress6, dns6Rate, names / 5}, // as often asked for each of them
 		} {
 			target := netip.MustParseAddrPort(d.target)
 			g, err := load.NewDNS(load.DNSConfig{

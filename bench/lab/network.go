@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -166,6 +167,14 @@ func settings(namespace string) error {
 			[2]string{"ipv6/conf/" + which + "/keep_addr_on_down", "1"}) // as IPv4 does
 	}
 	return within(namespace, func() error {
+		// Neighbour discovery asks again after 100 ms, or a link that comes up again costs IPv6 up to three seconds.
+		neighbors, err := filepath.Glob("/proc/sys/net/ipv6/neigh/*/retrans_time_ms")
+		if err != nil {
+			return err
+		}
+		for _, file := range neighbors {
+			list = append(list, [2]string{strings.TrimPrefix(file, "/proc/sys/net/"), "100"})
+		}
 		for _, s := range list {
 			if err := os.WriteFile("/proc/sys/net/"+s[0], []byte(s[1]), 0); err != nil {
 				return fmt.Errorf("setting %s in %s: %w", s[0], namespace, err)
