@@ -52,3 +52,32 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzInclude: two files that are merged give a configuration or errors, each with
+// a place in the file that it names; included in a second place, nothing is worse.
+func FuzzInclude(f *testing.F) {
+	f.Add("include: [x]\n"+dnsText, "dns:\n  - {name: resolver, udp_size: 1400}\n")
+	f.Add("include: [x]\n"+radiusText, "radius:\n  - name: pppoe\n    clients:\n      - {name: bras-2, address: 10.1.0.2, secret: nas-secret-0124}\n")
+	f.Add("include: [x]\nlog: {level: info}\n", "log: {level: debug}\n")
+	f.Add("include: [x]\npools: &p [{name: a}]\n", "pools: [{name: a, backends: [~]}]\n")
+	f.Add("~", "0")
+	f.Add("include: [x]\nadmin: ~\n", "include: [y]\nadmin: [1]\n")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		l := newLoader(Options{NoFiles: true, HostName: "test"})
+		l.glob = func(string) ([]string, error) { return []string{"second.yaml"}, nil }
+		l.read = func(string) ([]byte, error) { return []byte(second), nil }
+		c, report := l.load("first.yaml", []byte(first))
+		if (c == nil) != (len(report.Errors) > 0) {
+			t.Fatalf("configuration %v with %d errors", c != nil, len(report.Errors))
+		}
+		lines := map[string]int{"first.yaml": strings.Count(first, "\n") + 1, "second.yaml": strings.Count(second, "\n") + 1}
+		for _, p := range append(report.Errors, report.Warnings...) {
+			if p.Line < 1 || p.Line > lines[p.File] || p.Column < 1 || p.Message == "" {
+				t.Errorf("place outside the text: %v", p)
+			}
+			if s := p.String(); strings.ContainsAny(s, "\n\r\x00\x1b") || !utf8.ValidString(s) {
+				t.Errorf("not a clean line: %q", s)
+			}
+		}
+	})
+}

@@ -74,7 +74,7 @@ func (l *loader) fail(pos Position, key, message string) {
 func (l *loader) load(name string, data []byte) (*Config, *Report) {
 	defer l.report.sort()
 	root := l.tree(name, data)
-	if root == nil {
+	if root == nil || root.kind == null && !root.broken {
 		if len(l.report.Errors) == 0 {
 			l.fail(Position{File: name, Line: 1, Column: 1}, "", "the file is empty: nothing to run")
 		}

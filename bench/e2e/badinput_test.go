@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,5 +163,43 @@ func TestE2EConfigurationWithTenMistakes(t *testing.T) {
 		if code != 2 || mistakes != 10 {
 			t.Errorf("%s ended with %d and told of %d mistakes:\n%s", command, code, mistakes, out)
 		}
+	}
+}
+
+// TestE2EO01CheckReadsOnly runs check as nobody, without a network, in a directory that it cannot write to: it says what
+// would run, with exit code 0, and changes nothing.
+func TestE2EO01CheckReadsOnly(t *testing.T) {
+	lab := harness.New(t)
+	one, two := lab.Addr(31), lab.Addr(32)
+	file := lab.Write("check/sereno.yaml", fmt.Sprintf("node: {name: lab, state_dir: %s/state}\n%s", lab.Dir(),
+		backendsYAML(netip.AddrPortFrom(lab.Addr(53), 53), "cache: {enabled: true}", netip.AddrPortFrom(one, 53), netip.AddrPortFrom(two, 53))))
+	for path := filepath.Dir(file); len(path) > len(os.TempDir()); path = filepath.Dir(path) {
+		if err := os.Chmod(path, 0o555); err != nil { //nolint:gosec // read by another user
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(lab.Dir(), 0o755); _ = os.Chmod(filepath.Dir(file), 0o755) })
+	if err := os.Chmod(file, 0o444); err != nil { //nolint:gosec // likewise
+		t.Fatal(err)
+	}
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(binary), 0o755); err != nil { //nolint:gosec // run by another user
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "check", "-c", file)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if os.Getuid() != 0 { // an ordinary user anyhow
+		cmd.SysProcAttr = nil
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "dns resolver: listens on") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(lab.Dir(), "state")); !os.IsNotExist(err) {
+		t.Errorf("check made a state directory: %v", err)
 	}
 }
