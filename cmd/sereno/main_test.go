@@ -15,7 +15,7 @@ import (
 )
 
 // commands are those that nobody is to miss (O10).
-var commands = []string{"run", "check", "demo", "status", "drain", "undrain", "reload", "flush", "explain", "availability", "bench", "schema", "version"}
+var commands = []string{"run", "check", "demo", "status", "drain", "undrain", "reload", "flush", "explain", "availability", "spool", "top", "trace", "bench", "schema", "version"}
 
 func TestO10EveryCommandIsThereWithExamplesThatParse(t *testing.T) {
 	root := tree(admin.Build{})

@@ -34,13 +34,14 @@ type limits struct {
 	subscribers int // of the event stream, of both doors
 	reads       int // answers that are being made at once
 	exports     int // of the spool, at once
+	looks       int // traces and counts that run at once
 }
 
 func defaultLimits() limits {
 	return limits{
 		header: 5 * time.Second, read: 15 * time.Second, write: 30 * time.Second, idle: time.Minute,
 		change: 2 * time.Minute, keepalive: 15 * time.Second, event: 10 * time.Second, close: 10 * time.Second,
-		connections: 128, subscribers: 32, reads: 4, exports: 2,
+		connections: 128, subscribers: 32, reads: 4, exports: 2, looks: 8,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -192,3 +193,35 @@ func ask(t *testing.T, c *http.Client, method, url string, headers ...[2]string)
 func (s *testServer) url(path string) string { return "http://" + s.listen + path }
 
 func bearer(token string) [2]string { return [2]string{"Authorization", "Bearer " + token} }
+
+func (n *fakeNode) Top(_ context.Context, q TopQuestion) (Top, error) {
+	long := strings.Repeat("a-very-long-label.", 12)
+	top := Top{Window: SecondsOf(q.For), Services: []TopService{{Name: "resolver", Kind: "dns", Requests: 1000, Lists: []TopList{
+		{Of: "names", Entries: []TopEntry{{Key: "www.example.com.", Requests: 900, Over: 2, PerSecond: 90, Share: 0.9}, {Key: long + "\x1b[2J", Requests: 10, PerSecond: 1, Share: 0.01}}},
+		{Of: "clients"},
+	}}}}
+	return top, n.note("top %s %v %d", q.Service, q.For, q.Limit)
+}
+
+func (n *fakeNode) TraceDNS(q DNSTrace) (Following, error) {
+	return &fakeFollowing{}, n.note("trace dns %v %s", q.Client, q.Name)
+}
+
+func (n *fakeNode) TraceRADIUS(q RADIUSTrace) (Following, error) {
+	return &fakeFollowing{}, n.note("trace radius %s %v", q.User, q.NAS)
+}
+
+// fakeFollowing tells two lines.
+type fakeFollowing struct{ told int }
+
+func (f *fakeFollowing) Next(ctx context.Context) (TraceLine, bool) {
+	if f.told++; f.told > 2 {
+		<-ctx.Done()
+		return TraceLine{}, false
+	}
+	return TraceLine{
+		At: Instant{Time: time.Unix(1_000_000, 0)}, Service: "pppoe", Request: 7, After: 1.5, Step: "received", Text: "Access-Request \x1b[2J", Attributes: []string{"User-Name = \"alice\"", "User-Password = (not shown)"},
+	}, true
+}
+
+func (f *fakeFollowing) Close() {}

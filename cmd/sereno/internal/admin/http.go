@@ -66,6 +66,9 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/api/v1/explain/dns":     {answer: s.explainDNS},
 		"/api/v1/explain/radius":  {answer: s.explainRADIUS},
 		"/api/v1/explain/anycast": {answer: s.explainAnycast},
+		"/api/v1/top":             {local: true, serve: s.top},
+		"/api/v1/trace/dns":       {local: true, serve: s.traceDNS},
+		"/api/v1/trace/radius":    {local: true, serve: s.traceRADIUS},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // Node is the running node as this package sees it. All methods are called from
 // several goroutines at once.
 type Node interface {
+	Looks
 	Spools
 	// Status is the whole state at one moment. The caller may keep it and must not
 	// change it.

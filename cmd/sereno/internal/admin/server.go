@@ -50,8 +50,11 @@ type Server struct {
 	changed  chan struct{} // an event was published
 	refusals *refusals
 	panics   atomic.Uint64
-	reads    chan struct{} // holds one for each answer that is being made
-	exports  chan struct{} // holds one for each export
+	reads    chan struct{}   // holds one for each answer that is being made
+	exports  chan struct{}   // holds one for each export
+	looks    chan struct{}   // holds one for each trace and count that runs
+	alive    context.Context // until Close
+	end      context.CancelFunc
 	descs    *serverDescs
 
 	mu      sync.Mutex
@@ -73,6 +76,8 @@ func newServer(o Options, l limits) (*Server, error) {
 		wanted: o.Doors, open: map[string]*door{},
 		snapshot: o.Snapshot, feed: feed{subs: map[chan []byte]struct{}{}}, changed: make(chan struct{}, 1),
 	}
+	s.looks = make(chan struct{}, l.looks)
+	s.alive, s.end = context.WithCancel(context.Background())
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -229,6 +234,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.ended.Wait()
 	s.hub.close()
+	s.end()
 	errs := make(chan error, len(doors))
 	for _, d := range doors {
 		go func() { errs <- d.close(ctx) }()

@@ -221,3 +221,35 @@ func troubledStatus() admin.Status {
 	})
 	return s
 }
+
+func (n *fakeNode) Top(_ context.Context, q admin.TopQuestion) (admin.Top, error) {
+	long := strings.Repeat("a-very-long-label.", 12)
+	top := admin.Top{Window: admin.SecondsOf(q.For), Services: []admin.TopService{{Name: "resolver", Kind: "dns", Requests: 1000, Lists: []admin.TopList{
+		{Of: "names", Entries: []admin.TopEntry{{Key: "www.example.com.", Requests: 900, Over: 2, PerSecond: 90, Share: 0.9}, {Key: long + "\x1b[2J", Requests: 10, PerSecond: 1, Share: 0.01}}},
+		{Of: "clients"},
+	}}}}
+	return top, n.note("top %s %v %d", q.Service, q.For, q.Limit)
+}
+
+func (n *fakeNode) TraceDNS(q admin.DNSTrace) (admin.Following, error) {
+	return &fakeFollowing{}, n.note("trace dns %v %s", q.Client, q.Name)
+}
+
+func (n *fakeNode) TraceRADIUS(q admin.RADIUSTrace) (admin.Following, error) {
+	return &fakeFollowing{}, n.note("trace radius %s %v", q.User, q.NAS)
+}
+
+// fakeFollowing tells two lines.
+type fakeFollowing struct{ told int }
+
+func (f *fakeFollowing) Next(ctx context.Context) (admin.TraceLine, bool) {
+	if f.told++; f.told > 2 {
+		<-ctx.Done()
+		return admin.TraceLine{}, false
+	}
+	return admin.TraceLine{
+		At: admin.Instant{Time: time.Unix(1_000_000, 0)}, Service: "pppoe", Request: 7, After: 1.5, Step: "received", Text: "Access-Request \x1b[2J", Attributes: []string{"User-Name = \"alice\"", "User-Password = (not shown)"},
+	}, true
+}
+
+func (f *fakeFollowing) Close() {}

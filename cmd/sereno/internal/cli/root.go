@@ -61,7 +61,7 @@ Exit codes: 0 done, 1 failed (also: no node answers), 2 wrong usage or configura
 		},
 	}
 	root.AddCommand(checkCommand(), statusCommand(), drainCommand(), undrainCommand(), reloadCommand(),
-		flushCommand(), forgetCommand(), explainCommand(), availabilityCommand(), schemaCommand(), benchCommand(), versionCommand(build))
+		flushCommand(), forgetCommand(), explainCommand(), availabilityCommand(), topCommand(), traceCommand(), schemaCommand(), benchCommand(), versionCommand(build))
 	root.AddCommand(more...)
 	return root
 }
