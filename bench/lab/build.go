@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sereno/bench/internal/servers"
 	"sereno/bench/load"
 )
 
@@ -241,7 +242,7 @@ func (l *laboratory) startLoad(names int) error {
 			target := netip.MustParseAddrPort(d.target)
 			g, err := load.NewDNS(load.DNSConfig{
 				Common:  load.Common{Rate: d.rate, Timeout: 3 * time.Second, Source: netip.MustParseAddr(d.source), Laboratory: []netip.Addr{target.Addr()}},
-				Targets: []netip.AddrPort{target}, Names: d.names, Labels: loadLabels,
+				Targets: []netip.AddrPort{target}, Names: d.names, Labels: servers.LoadLabels,
 			})
 			if err != nil {
 				return err
@@ -252,7 +253,7 @@ func (l *laboratory) startLoad(names int) error {
 		r, err := load.NewRADIUS(load.RADIUSConfig{
 			Common: load.Common{Rate: radiusRate, Timeout: 6 * time.Second, Source: netip.MustParseAddr(subscriberAddress),
 				Laboratory: []netip.Addr{auth.Addr()}},
-			Targets: []load.RADIUSTarget{{Auth: auth, Acct: acct}}, Secret: []byte(nasSecret), PAP: 2, CHAP: 2, Acct: 1, Users: users,
+			Targets: []load.RADIUSTarget{{Auth: auth, Acct: acct}}, Secret: []byte(nasSecret), PAP: 2, CHAP: 2, Acct: 1, Users: servers.Users,
 		})
 		if err != nil {
 			return err

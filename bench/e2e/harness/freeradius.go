@@ -2,92 +2,18 @@ package harness
 
 import (
 	"bufio"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"sereno/bench/internal/servers"
 	"sereno/bench/stub"
 )
 
 // Users is how many subscribers the lab's FreeRADIUS servers know: user-0, user-1, ...
-const Users = 200
-
-const radiusdConfig = `prefix = /usr
-raddbdir = %[1]s
-logdir = %[1]s
-run_dir = %[1]s
-libdir = /usr/lib/freeradius
-pidfile = %[1]s/radiusd.pid
-max_request_time = 5
-cleanup_delay = 2
-max_requests = 131072
-hostname_lookups = no
-security {
-	reject_delay = 1
-	status_server = yes
-	allow_core_dumps = no
-}
-log {
-	destination = stdout
-	auth = no
-}
-thread pool {
-	start_servers = 4
-	max_servers = 4
-	min_spare_servers = 1
-	max_spare_servers = 4
-	max_requests_per_server = 0
-}
-client front {
-	ipaddr = 127.0.0.0/8
-	secret = %[3]s
-	require_message_authenticator = yes
-}
-modules {
-	pap {
-	}
-	chap {
-	}
-	files {
-		usersfile = %[1]s/users
-	}
-	detail {
-		filename = %[1]s/detail
-		permissions = 0600
-	}
-}
-server default {
-	listen {
-		type = auth
-		ipaddr = %[2]s
-		port = %[4]d
-	}
-	listen {
-		type = acct
-		ipaddr = %[2]s
-		port = %[5]d
-	}
-	authorize {
-		files
-		chap
-		pap
-	}
-	authenticate {
-		Auth-Type PAP {
-			pap
-		}
-		Auth-Type CHAP {
-			chap
-		}
-	}
-	accounting {
-		detail
-	}
-}
-`
+const Users = servers.Users
 
 // FreeRADIUS is a real RADIUS server whose users are those of package stub, and that demands a
 // Message-Authenticator in every Access-Request.
@@ -102,16 +28,11 @@ func (l *Lab) FreeRADIUS(n int) *FreeRADIUS {
 	l.t.Helper()
 	name := numbered("freeradius", n)
 	f := &FreeRADIUS{Addr: l.Addr(byte(hostServer + n)), dir: filepath.Join(l.dir, name)}
-	l.write(name+"/radiusd.conf", fmt.Sprintf(radiusdConfig, f.dir, f.Addr, BackendSecret, AuthPort, AcctPort))
-	l.write(name+"/dictionary", "$INCLUDE /usr/share/freeradius/dictionary\n")
-	var users strings.Builder
-	for i := range Users {
-		user := fmt.Sprintf("user-%d", i)
-		account := stub.Login(user)
-		fmt.Fprintf(&users, "%s Cleartext-Password := %q\n\tFramed-IP-Address = %s\n", user, account.Password, netip.AddrFrom4(account.Framed))
+	c := servers.FreeRADIUS{Dir: f.dir, Addr: f.Addr, Auth: AuthPort, Acct: AcctPort, Threads: 4, Client: "127.0.0.0/8", Secret: BackendSecret}
+	for file, text := range c.Files() {
+		l.write(filepath.Join(name, file), text)
 	}
-	l.write(name+"/users", users.String())
-	f.Process = l.prepare(name, l.Program("freeradius"), "-f", "-l", "stdout", "-d", f.dir, "-n", "radiusd")
+	f.Process = l.prepare(name, l.Program("freeradius"), c.Args()...)
 	f.Start()
 	return f
 }
