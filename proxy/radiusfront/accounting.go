@@ -95,7 +95,7 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 	}
 	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, packet: p})
 	k := &keeping{entry: f.entry}
-	err = sp.Submit(spool.Record{Session: f.session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel}, func(ref spool.Ref, err error) {
+	err = sp.Submit(spool.Record{Session: f.session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Waited: time.Duration(w.now - f.received)}, func(ref spool.Ref, err error) {
 		k.ref, k.err = ref, err
 		w.post(k)
 	})

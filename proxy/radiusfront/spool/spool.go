@@ -88,6 +88,8 @@ type Record struct {
 	Queue   uint32 // records of different queues do not wait for one another
 	Class   Class
 	Data    []byte // 1 to 65536 bytes; Submit copies them
+	// Waited is for how long it has waited before: it counts as if it had waited here.
+	Waited time.Duration
 }
 
 // Ref names a stored record for Cancel.
@@ -197,7 +199,7 @@ func (s *Spool) Submit(r Record, done func(Ref, error)) error {
 		s.mu.Unlock()
 		return err
 	}
-	at := s.now()
+	at := s.now().Add(-max(0, r.Waited))
 	e := &entry{id: s.next, born: at.Sub(s.base), size: uint32(size), class: r.Class, off: uint32(len(s.batch.buf)), state: statePending}
 	s.next++
 	s.batch.buf = appendFrame(s.batch.buf, &s.salt, &frame{kind: kindRecord, class: r.Class, id: e.id, at: at.UnixNano(), session: r.Session, queue: r.Queue, payload: r.Data})

@@ -329,6 +329,28 @@ func TestR42WaitedFollowsNoClockThatJumps(t *testing.T) {
 	}
 }
 
+// TestR42WaitedCountsFromTheArrival: the time before a record was stored is part of it, also
+// after a restart.
+func TestR42WaitedCountsFromTheArrival(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Unix(5000, 0)
+	clock := func(o *Options) { o.Now = func() time.Time { return now } }
+	s := open(t, dir, clock)
+	r := record(1, 1)
+	r.Waited = 2500 * time.Millisecond
+	mustAppend(t, s, r)
+	if d, ok := s.Next(1); !ok || d.Waited != r.Waited {
+		t.Fatalf("%+v", d)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	if d, ok := open(t, dir, clock).Next(1); !ok || d.Waited != 3500*time.Millisecond {
+		t.Fatalf("%+v", d)
+	}
+}
+
 func TestMemoryHoldsNothingOfWhatIsOver(t *testing.T) {
 	s := open(t, t.TempDir())
 	for i := range 2000 {
