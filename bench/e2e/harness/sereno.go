@@ -30,6 +30,7 @@ type Config struct {
 	Router   *BIRD         // nil: no BGP
 	Drain    time.Duration // drain_time; 2 s
 	NoCache  bool
+	Ack      string // accounting.ack of the RADIUS service; "": its default
 }
 
 // Intervals and timeouts of the lab's probes.
@@ -165,6 +166,9 @@ func (l *Lab) yaml(c Config, s *Sereno) string {
 	if len(c.Servers) > 0 {
 		line("radius:\n  - name: pppoe\n    auth: [%q]\n    acct: [%q]\n    pool: servers", s.Auth, s.Acct)
 		line("    clients: [{name: nas, address: 127.0.0.1, secret: %s}]", NASSecret)
+		if c.Ack != "" {
+			line("    accounting: {ack: %s}", c.Ack)
+		}
 		services = append(services, "pppoe")
 	}
 	if c.Router != nil {

@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sereno/bench/e2e/harness"
+)
+
+// TestR40AccountingIsNeverLost: 1,000 records a second while both servers are dead for ten seconds (SERENO_E2E=full: a
+// minute), and the node is killed in the middle. What it acknowledged is in the servers' detail files, in order for each
+// session, with the time at which it happened; and every record that was sent again has its reason.
+func TestR40AccountingIsNeverLost(t *testing.T) {
+	for _, ack := range []string{"after-backend", "after-spool"} {
+		t.Run(ack, func(t *testing.T) {
+			t.Parallel()
+			outage(t, ack)
+		})
+	}
+}
+
+const accountingRate = 1000
+
+func outage(t *testing.T, ack string) {
+	down, drain := 10*time.Second, time.Minute
+	if whole {
+		down, drain = time.Minute, 5*time.Minute
+	}
+	lab := harness.New(t)
+	servers := []*harness.FreeRADIUS{lab.FreeRADIUS(0), lab.FreeRADIUS(1)}
+	node := lab.Sereno(harness.Config{Servers: servers, Ack: ack})
+	nas := account(t, node.Acct, accountingRate)
+	time.Sleep(2 * time.Second) // load
+
+	for _, s := range servers {
+		s.Kill()
+	}
+	time.Sleep(down / 2) // the outage
+	before := node.Metrics()
+	node.Kill()
+	node.Start()
+	time.Sleep(down / 2) // the outage
+	spooled := node.Metrics().Sum("sereno_spool_records")
+	if least := 0.7 * accountingRate * down.Seconds(); spooled < least {
+		t.Errorf("only %.0f records are in the spool, not %.0f: this proves little", spooled, least)
+	}
+	exported(t, lab, spooled)
+
+	for _, s := range servers {
+		s.Start()
+	}
+	back := time.Now()
+	time.Sleep(time.Second) // live records beside what is delivered
+	nas.end()
+	lab.Eventually(drain, "everything is delivered", func() bool { return node.Metrics().Sum("sereno_spool_records") == 0 })
+	delivery := time.Since(back)
+	node.WaitIdle()
+
+	acked, again := nas.sum()
+	after := node.Metrics()
+	books := &detail{t: t, nas: nas, first: map[event]harness.DetailRecord{}}
+	for _, s := range servers {
+		books.read(s)
+	}
+	books.check(acked)
+	reasons, explained := resent(again, before, after)
+	if books.copies > explained {
+		t.Errorf("%d copies arrived, and %d are explained: %s", books.copies, explained, reasons)
+	}
+	t.Logf("%s: %d records acknowledged, %.0f spooled, all delivered %s after the servers came back, %d copies (%s); times off by %.1f s to %.1f s",
+		ack, acked, spooled, delivery.Round(100*time.Millisecond), books.copies, reasons, books.early, books.late)
+}
+
+// exported demands that an operator can take the spool of the running node along.
+func exported(t *testing.T, lab *harness.Lab, least float64) {
+	t.Helper()
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(lab.Dir(), "admin.sock")
+	out, code := lab.Output("", binary, "spool", "export", "--socket", socket)
+	if n := strings.Count(out, "\tTimestamp = "); code != 0 || float64(n) < least {
+		t.Errorf("the export has %d records of %.0f (exit code %d)", n, least, code)
+	}
+	out, code = lab.Output("", binary, "spool", "list", "--socket", socket, "--limit", "3")
+	if code != 0 || !strings.Contains(out, "RECORD") || !strings.Contains(out, "line-") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// resent is how many copies servers may have got, by reason, over both lives of the node.
+func resent(byNAS int, lives ...harness.Metrics) (string, int) {
+	total, words := byNAS, []string{fmt.Sprintf("%d by the NAS", byNAS)}
+	for _, reason := range []string{"silent", "anew", "asked-live"} {
+		n := 0
+		for _, m := range lives {
+			n += int(m.Sum("sereno_spool_resent_total", "reason", reason))
+		}
+		total += n
+		words = append(words, fmt.Sprintf("%d %s", n, reason))
+	}
+	for _, event := range []string{"moved", "repeated"} {
+		n := 0
+		for _, m := range lives {
+			n += int(m.Sum("sereno_radius_upstream_total", "event", event))
+		}
+		total += n
+		words = append(words, fmt.Sprintf("%d %s", n, event))
+	}
+	return strings.Join(words, ", "), total
+}
+
+// detail is what stands in the servers' detail files.
+type detail struct {
+	t           *testing.T
+	nas         *sessions
+	first       map[event]harness.DetailRecord // of the copies of each record the first that was written
+	copies      int
+	early, late float64 // by which the times are off at most, seconds
+}
+
+// read takes one server's file, and demands the order of each session in it.
+func (d *detail) read(s *harness.FreeRADIUS) {
+	d.t.Helper()
+	latest := map[string]int{} // by session
+	here := map[event]bool{}
+	for _, r := range s.DetailRecords() {
+		e := event{r.Session, r.SessionTime}
+		if !here[e] {
+			if n, ok := latest[e.session]; ok && e.n < n {
+				d.t.Errorf("%v was written after record %d of its session", e, n)
+			}
+			here[e], latest[e.session] = true, e.n
+		}
+		if old, ok := d.first[e]; !ok {
+			d.first[e] = r
+		} else {
+			d.copies++
+			if r.Timestamp < old.Timestamp {
+				d.first[e] = r
+			}
+		}
+	}
+}
+
+// check demands that every acknowledged record is there, at the time at which it happened, and not before the one
+// before it.
+func (d *detail) check(acked int) {
+	d.t.Helper()
+	d.nas.mu.Lock()
+	defer d.nas.mu.Unlock()
+	lost := 0
+	var events []event
+	for e, b := range d.nas.books {
+		if !b.acked {
+			continue
+		}
+		r, ok := d.first[e]
+		if !ok {
+			lost++
+			continue
+		}
+		events = append(events, e)
+		d.time(e, b, r)
+	}
+	if lost > 0 {
+		d.t.Errorf("%d of %d acknowledged records are in no detail file", lost, acked)
+	}
+	slices.SortFunc(events, func(a, b event) int { return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.n, b.n)) })
+	for i := 1; i < len(events); i++ {
+		a, b := events[i-1], events[i]
+		if a.session == b.session && d.first[a].Timestamp > d.first[b].Timestamp {
+			d.t.Errorf("%v was written before %v", b, a)
+		}
+	}
+}
+
+// time demands that the record's time, when it was written less Acct-Delay-Time, is when the NAS sent it, within two
+// seconds; of what it sent more than once, between the first time and the last.
+func (d *detail) time(e event, b *told, r harness.DetailRecord) {
+	d.t.Helper()
+	at := float64(r.Timestamp - r.Delay)
+	early := math.Max(0, float64(b.first.UnixMilli())/1e3-at)
+	late := math.Max(0, at-float64(b.last.UnixMilli())/1e3)
+	d.early, d.late = math.Max(d.early, early), math.Max(d.late, late)
+	if r.Delay < 0 || early > 2 || late > 2 {
+		d.t.Errorf("%v happened %s to %s, and is written at %d with a delay of %d s", e, b.first.Format(time.TimeOnly), b.last.Format(time.TimeOnly), r.Timestamp, r.Delay)
+	}
+}
