@@ -91,6 +91,7 @@ func (s *Service) regard(t *turn, at, of int, transport Transport, from udp.Dest
 		return (!f.Client.IsValid() || f.Client.Contains(client)) && (f.suffix == nil || named && below(name, f.suffix))
 	})
 	if t.trace != nil {
+		t.look = look{t.hits, t.book.Drops[transport]}
 		t.trace.Say("received", "%s from %s to %s, %d octets: %s", transport, from.Peer, from.Local, len(m), queryText(&q, m, problem))
 	}
 }
@@ -137,14 +138,11 @@ func rcodeText(rcode int) string {
 	return "rcode " + strconv.Itoa(rcode)
 }
 
-// look is what a turn keeps of a traced query while it is served.
+// look is what a turn keeps of the books while a traced query is served.
 type look struct {
 	hits  uint64
 	drops [NumDrops]uint64
 }
-
-// before notes what serve may change.
-func (t *turn) before(transport Transport) { t.look = look{t.hits, t.book.Drops[transport]} }
 
 // after tells what came of a traced query in serve. It finds out why from what it left
 // behind, so that serve itself tells nobody anything.

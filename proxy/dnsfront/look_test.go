@@ -88,6 +88,9 @@ func TestO24ATraceTellsWhyAQueryIsTurnedAway(t *testing.T) {
 	f.send(packed(t, asking("www.example.", dns.TypeA)), 50*time.Millisecond)
 	until(t, "the drop", func() bool { s := f.Stats(); return s.TotalDrops() == 1 })
 	tells(t, tr, "received: ", "gate: 127.0.0.1 is outside allow", "drop: not-allowed")
+	f.send([]byte("short"), 50*time.Millisecond)
+	until(t, "the drop", func() bool { s := f.Stats(); return s.TotalDrops() == 2 })
+	tells(t, tr, "received: ", "gate: ", "drop: short") // what was dropped before is not told again
 }
 
 func TestO24ATraceTellsSilenceAndTheNextBackend(t *testing.T) {

@@ -24,9 +24,8 @@ const (
 type Repeats struct {
 	log *zap.Logger
 
-	mu     sync.Mutex
-	lines  map[string]*Line
-	closed bool
+	mu    sync.Mutex
+	lines map[string]*Line
 }
 
 // NewRepeats writes to log; nil: nowhere.

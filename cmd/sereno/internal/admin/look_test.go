@@ -54,7 +54,7 @@ func TestO24ArgumentsAreChecked(t *testing.T) {
 }
 
 // traced begins a trace and reads its first line.
-func (s *testServer) traced(t *testing.T, ctx context.Context, path string) (lines *bufio.Scanner, end func()) {
+func (s *testServer) traced(ctx context.Context, t *testing.T, path string) (lines *bufio.Scanner, end func()) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://node"+path, nil)
 	if err != nil {
@@ -76,11 +76,11 @@ func (s *testServer) traced(t *testing.T, ctx context.Context, path string) (lin
 
 func TestO24TracesAreBoundedInTimeAndNumber(t *testing.T) {
 	s := startServer(t, func(_ *Options, l *limits) { l.looks = 2 })
-	lines, end := s.traced(t, context.Background(), lookPaths[1]+"&for=1s")
+	lines, end := s.traced(context.Background(), t, lookPaths[1]+"&for=1s")
 	defer end()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	_, endOther := s.traced(t, ctx, lookPaths[2]+"&for=10m")
+	_, endOther := s.traced(ctx, t, lookPaths[2]+"&for=10m")
 	code, body, header := ask(t, s.overSocket, "GET", "http://node"+lookPaths[0])
 	if code != 503 || !strings.Contains(body, "2 traces and counts run already") || header.Get("Retry-After") == "" {
 		t.Errorf("one too many: %d %s", code, body)
@@ -107,7 +107,7 @@ func TestO24TracesAreBoundedInTimeAndNumber(t *testing.T) {
 
 func TestO24CloseEndsATrace(t *testing.T) {
 	s := startServer(t, nil)
-	lines, end := s.traced(t, context.Background(), lookPaths[1]+"&for=10m")
+	lines, end := s.traced(context.Background(), t, lookPaths[1]+"&for=10m")
 	defer end()
 	began := time.Now()
 	closeServer(t, s)

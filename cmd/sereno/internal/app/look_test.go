@@ -43,16 +43,7 @@ func TestO24TopAndTracesOfARunningNode(t *testing.T) {
 	if err := asks(s.dns, "www.followed.example"); err != nil {
 		t.Fatal(err)
 	}
-	if len(answer.Services) != 2 || answer.Services[1].Kind != "radius" || answer.Services[0].Requests < 3 || answer.Window < 0.9 {
-		t.Fatalf("%+v", answer)
-	}
-	names, clients := answer.Services[0].Lists[0], answer.Services[0].Lists[1]
-	if names.Of != "names" || len(names.Entries) != 2 || names.Entries[0].Key != "often.example." || names.Entries[0].Share < 0.5 {
-		t.Errorf("%+v", names)
-	}
-	if clients.Of != "clients" || len(clients.Entries) != 1 || clients.Entries[0].Key != "127.0.0.1" || clients.Entries[0].Requests != answer.Services[0].Requests {
-		t.Errorf("%+v", clients)
-	}
+	checkTop(t, answer)
 	var steps []string
 	for len(steps) == 0 || steps[len(steps)-1] != "answer" {
 		line, ok := following.Next(ctx)
@@ -67,10 +58,34 @@ func TestO24TopAndTracesOfARunningNode(t *testing.T) {
 	if got := strings.Join(steps, " "); got != "received cache route backend reply answer" {
 		t.Errorf("%s", got)
 	}
-	if _, err := n.Top(ctx, admin.TopQuestion{Service: "none", For: time.Second}); err == nil {
+}
+
+func checkTop(t *testing.T, answer admin.Top) {
+	t.Helper()
+	if len(answer.Services) != 2 || answer.Services[1].Kind != "radius" || answer.Services[0].Requests < 3 || answer.Window < 0.9 {
+		t.Fatalf("%+v", answer)
+	}
+	names, clients := answer.Services[0].Lists[0], answer.Services[0].Lists[1]
+	if names.Of != "names" || len(names.Entries) != 2 || names.Entries[0].Key != "often.example." || names.Entries[0].Share < 0.5 {
+		t.Errorf("%+v", names)
+	}
+	if clients.Of != "clients" || len(clients.Entries) != 1 || clients.Entries[0].Key != "127.0.0.1" || clients.Entries[0].Requests != answer.Services[0].Requests {
+		t.Errorf("%+v", clients)
+	}
+}
+
+func TestO24WhatIsNotThereIsRefused(t *testing.T) {
+	s := newSite(t)
+	n := s.start()
+	if _, err := n.Top(context.Background(), admin.TopQuestion{Service: "none", For: time.Second}); err == nil {
 		t.Error("a service that is not there was counted")
 	}
 	if _, err := n.TraceDNS(admin.DNSTrace{Name: "a..b"}); err == nil {
 		t.Error("a name that is none was followed")
+	}
+	if following, err := n.TraceRADIUS(admin.RADIUSTrace{User: "alice"}); err != nil {
+		t.Error(err)
+	} else {
+		following.Close()
 	}
 }
