@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,7 @@ routes away first, answers until routers have followed, and ends; a second one e
 	}
 	path := cli.ConfigFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		err := app.Run(app.Options{Path: path(), Build: build, Speaker: bgp.SelfCommand(speakerCommand), Confine: true}, cmd.ErrOrStderr())
+		err := app.Run(app.Options{Path: path(), Build: build, Speaker: bgp.SelfCommand(speakerCommand), Confine: true, Cores: runtime.GOMAXPROCS(0)}, cmd.ErrOrStderr())
 		var wrong *config.Error
 		if errors.As(err, &wrong) {
 			fmt.Fprintln(cmd.ErrOrStderr(), wrong)

@@ -31,6 +31,8 @@ type Conn struct {
 	next    *slot // handed out by Next, not committed yet
 	dirty   bool  // is in Group.dirty
 	blocked bool  // waits for room in the kernel's send buffer
+	hot     bool  // is in batched.hot
+	full    int   // batches read in a row that were full
 	err     error // the handler has not seen it; then it is in Group.failed
 }
 

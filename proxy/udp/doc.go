@@ -6,7 +6,7 @@
 //
 // # A turn
 //
-//  1. The loop takes the ready sockets from epoll. If there is none, the goroutine is parked.
+//  1. The loop takes the ready sockets from epoll. If there is none, its thread waits there.
 //  2. From each it reads one batch (recvmmsg) and gives it to Handler.Receive, which queues answers and queries with
 //     Conn.Next and Conn.Commit on any Conn of the Group. A socket with more to read is ready again in the next turn,
 //     behind the others.
@@ -17,6 +17,15 @@
 // After four full batches, steps 3 to 5 are done before step 2 goes on. A queue that is full is sent at once. If the
 // kernel has no room for what a socket sends, its queue, at most one batch, waits for it; what comes on top is dropped
 // and counted. The loop waits for no single socket.
+//
+// A socket that fills batch after batch is read in each turn without epoll, until it does not fill half of one.
+//
+// # Processors
+//
+// The runtime is not told of the calls that do not wait, and of the one that waits it takes notice only after a while.
+// So a Group holds one of the runtime's processors (GOMAXPROCS) nearly always. A program should have one more of them
+// than it has Groups, however many cores there are: else what its other goroutines do waits for up to 10 ms. Every 16th
+// turn gives way to them in any case.
 //
 // The plain path (GroupConfig.Plain, and every system but Linux) has a goroutine for each socket and one system call
 // for each datagram. It calls the Handler under one lock, a turn for each datagram, so that a Handler cannot tell the

@@ -43,12 +43,13 @@ func newMmsg(batch, maxPacket int) *mmsg {
 		pkts: make([]Packet, batch), sendHdrs: make([]mmsghdr, batch),
 		sendNames: make([]sockaddr, batch), sendCtls: make([]control, batch), sendIovs: make([]unix.Iovec, batch),
 	}
-	slab := make([]byte, batch*maxPacket)
+	stride := maxPacket + bufferShift
+	slab := make([]byte, batch*stride)
 	for want := range m.hdrs {
 		m.hdrs[want] = make([]mmsghdr, batch)
 	}
 	for i := range batch {
-		m.bufs[i] = slab[i*maxPacket : (i+1)*maxPacket : (i+1)*maxPacket]
+		m.bufs[i] = slab[i*stride : i*stride+maxPacket : i*stride+maxPacket]
 		m.iovs[i].Base = &m.bufs[i][0]
 		m.iovs[i].SetLen(maxPacket)
 		for want := range m.hdrs {
@@ -84,7 +85,8 @@ func (c *Conn) want() int {
 	return wantPeer
 }
 
-// recv reads one batch.
+// recv reads one batch. The call does not wait, so the runtime is not told of it: that would make it look for other
+// work at each of them, and take the processor away from long ones.
 func (m *mmsg) recv(c *Conn, s *socket) (int, syscall.Errno) {
 	hdrs := m.hdrs[c.want()]
 	if !s.use() {
@@ -92,7 +94,7 @@ func (m *mmsg) recv(c *Conn, s *socket) (int, syscall.Errno) {
 	}
 	defer s.done()
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -165,7 +167,7 @@ func (m *mmsg) send(s *socket, from, to int) (int, syscall.Errno) {
 	}
 	defer s.done()
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m.sendHdrs[from])), uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m.sendHdrs[from])), uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -11,34 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller waits for the sockets of one Group. They are in an epoll set of their own, and the runtime's poller waits for
-// that set: a goroutine with nothing to do is parked, and holds neither a thread nor a processor.
+// poller waits for the sockets of one Group: an epoll set, and in it an event that other goroutines raise.
 //
-// Between the two is a gate, an epoll set that holds nothing but the first one. While the loop is busy the gate is
-// shut: the runtime's poller would otherwise be woken on another core by each datagram that arrives, for nothing.
+// The loop waits in epoll_wait itself, and not for the runtime's poller: then a datagram wakes the very thread that
+// serves it, where the other way takes four system calls more and often a second thread. See the package's comment for
+// what that asks of GOMAXPROCS.
 type poller struct {
-	ep    int // the sockets, and event
-	gate  int // ep
-	event int // eventfd that wake writes to
-	file  *os.File
-	raw   syscall.RawConn
-	try   func(uintptr) bool // tryOnce; made once, since a method value for each wait would be an allocation
-	awake atomic.Bool        // event was or will be written and is not read yet
-
-	// Of the loop's goroutine.
-	events []unix.EpollEvent
-	n      int
-	errno  syscall.Errno
-	open   bool // the gate
-	parked bool // since wait was called
+	ep    int         // the sockets, and event
+	event int         // eventfd that wake writes to
+	awake atomic.Bool // event was or will be written and is not read yet
 
 	mu     sync.Mutex // the descriptors against closed
 	closed bool
 }
 
 func newPoller() (*poller, error) {
-	p := &poller{ep: -1, gate: -1, event: -1}
-	p.try = p.tryOnce
+	p := &poller{ep: -1, event: -1}
 	if err := p.init(); err != nil {
 		p.close()
 		return nil, err
@@ -57,77 +44,37 @@ func (p *poller) init() (err error) {
 	if err := unix.EpollCtl(p.ep, unix.EPOLL_CTL_ADD, p.event, &ev); err != nil {
 		return fmt.Errorf("watching the event descriptor: %w", err)
 	}
-	if p.gate, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("creating an epoll set: %w", err)
-	}
-	ev = unix.EpollEvent{Fd: int32(p.ep)}
-	if err := unix.EpollCtl(p.gate, unix.EPOLL_CTL_ADD, p.ep, &ev); err != nil {
-		return fmt.Errorf("watching the epoll set: %w", err)
-	}
-	// os.NewFile gives only non-blocking descriptors to the runtime's poller.
-	if err := unix.SetNonblock(p.gate, true); err != nil {
-		return fmt.Errorf("making an epoll set non-blocking: %w", err)
-	}
-	p.file = os.NewFile(uintptr(p.gate), "epoll")
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		return fmt.Errorf("waiting for the epoll set: %w", err)
-	}
 	return nil
 }
 
-// wait fills events with what is ready, as soon as something is.
+// look fills events with what is ready now.
+func (p *poller) look(events []unix.EpollEvent) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	return p.found(events, n, errno)
+}
+
+// wait fills events with what is ready, as soon as something is, or with nothing when a signal came.
 func (p *poller) wait(events []unix.EpollEvent) (int, error) {
-	p.events, p.parked = events, false
-	if err := p.raw.Read(p.try); err != nil {
-		return 0, err
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), ^uintptr(0), 0, 0)
+	return p.found(events, n, errno)
+}
+
+func (p *poller) found(events []unix.EpollEvent, n uintptr, errno syscall.Errno) (int, error) {
+	switch errno {
+	case 0:
+	case unix.EINTR:
+		return 0, nil
+	default:
+		return 0, errno
 	}
-	if p.errno != 0 {
-		return 0, p.errno
-	}
-	for i := range p.n {
+	for i := range n {
 		if int(events[i].Fd) == p.event {
 			p.clear()
 		}
 	}
-	return p.n, nil
-}
-
-// tryOnce tells whether there is something to do; if not, the goroutine is parked until the gate lets an event through,
-// and then asked again.
-func (p *poller) tryOnce(uintptr) bool {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
-			uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		p.n, p.errno = int(n), errno
-		if errno != 0 || n != 0 || p.open {
-			break
-		}
-		// Opening the gate wakes nobody for what came while it was shut, if ep stands in the gate's list of ready
-		// descriptors since the last time: EPOLL_CTL_MOD wakes only for one that it enters there (ep_modify in the
-		// kernel's fs/eventpoll.c). What comes from here on does wake; what came before is found by looking again.
-		if p.setGate(true); p.errno != 0 {
-			break
-		}
-	}
-	busy := p.n != 0 && !p.parked // work for a second turn in a row
-	idle := p.n == 0
-	if p.errno == 0 && busy && p.open {
-		p.setGate(false)
-	}
-	p.parked = true
-	return !idle || p.errno != 0
-}
-
-func (p *poller) setGate(open bool) {
-	ev := unix.EpollEvent{Fd: int32(p.ep)}
-	if open {
-		ev.Events = unix.EPOLLIN
-	}
-	_, _, p.errno = unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.gate), unix.EPOLL_CTL_MOD, uintptr(p.ep), uintptr(unsafe.Pointer(&ev)), 0, 0)
-	p.open = open
+	return int(n), nil
 }
 
 // clear takes the wake back before the turn that it asked for: one that comes after this asks for another turn, and one
@@ -167,11 +114,6 @@ func (p *poller) close() {
 		return
 	}
 	p.closed = true
-	if p.file != nil {
-		_ = p.file.Close()
-	} else if p.gate >= 0 {
-		_ = unix.Close(p.gate)
-	}
 	for _, fd := range []int{p.event, p.ep} {
 		if fd >= 0 {
 			_ = unix.Close(fd)

@@ -28,7 +28,7 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 		}
 		o := dnsfront.Options{
 			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name,
-			StateDir: n.state.path, Logger: n.log, ProbeKey: &n.proofs.DNS,
+			StateDir: n.state.path, Workers: n.o.Cores, Logger: n.log, ProbeKey: &n.proofs.DNS,
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {

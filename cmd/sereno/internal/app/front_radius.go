@@ -25,7 +25,7 @@ func (n *Node) radiusOptions(name string, c *config.Config, pools poolSet) (radi
 		}
 		o := radiusfront.Options{
 			Config: *section, Pools: map[string]radiusfront.RolePools{}, Node: n.first.Node.Name, StateDir: n.state.path,
-			Logger: n.log, ProbeSecret: n.proofs.RADIUS,
+			Workers: n.o.Cores, Logger: n.log, ProbeSecret: n.proofs.RADIUS,
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {

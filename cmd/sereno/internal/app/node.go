@@ -24,6 +24,7 @@ type Options struct {
 	Build   admin.Build
 	Speaker bgp.Command // how a BGP speaker's process is started
 	Confine bool        // give away, for the whole process and for good, what the work does not need
+	Cores   int         // workers of each service, and the process is the node's: GOMAXPROCS is set; 0: GOMAXPROCS as it is
 }
 
 // Node is a running node. Methods are safe for concurrent use.
@@ -127,6 +128,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	}
 	s := &shape{config: c, loaded: n.now(), pools: pools}
 	n.shape.Store(s)
+	n.processors(len(frontsOf(c)))
 	for _, d := range frontsOf(c) {
 		f, err := n.open(d, c, pools)
 		if err != nil {
