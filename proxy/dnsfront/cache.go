@@ -102,6 +102,7 @@ type cache struct {
 
 	mu     sync.Mutex // limits
 	limits cacheLimits
+	index  region // of all shards
 }
 
 // newCache makes a cache. Its clock is its users': ticks only ever grow.
@@ -125,12 +126,24 @@ func (c *cache) setLimits(l cacheLimits) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.limits = l
 	n := len(c.shards)
 	entries := max(1, (l.entries+n-1)/n)
 	bytes := max((l.bytes+n-1)/n, minShardBlocks*blockSize)
+	each, old := 0, c.index
+	if c.index.buf == nil || l.entries != c.limits.entries {
+		each = indexBytes(entries)
+		c.index = mapRegion(n * each)
+	}
+	c.limits = l
 	for i := range c.shards {
-		c.shards[i].resize(entries, bytes, l.negativeShare, tick(0).add(l.staleFor))
+		var room []byte
+		if each > 0 {
+			room = c.index.buf[i*each : (i+1)*each]
+		}
+		c.shards[i].resize(entries, bytes, l.negativeShare, tick(0).add(l.staleFor), room)
+	}
+	if each > 0 {
+		old.free()
 	}
 }
 
@@ -186,4 +199,7 @@ func (c *cache) size() (entries, bytes int) {
 }
 
 // close gives the memory back. Nobody may use the cache any more.
-func (c *cache) close() { c.mem.close() }
+func (c *cache) close() {
+	c.mem.close()
+	c.index.free()
+}

@@ -1,7 +1,5 @@
-//go:build !unix
+//go:build !linux
 
 package dnsfront
 
-func mapMemory(n int) []byte { return make([]byte, n) }
-
-func unmapMemory([]byte) {}
+func wantHuge([]byte) {}

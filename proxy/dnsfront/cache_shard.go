@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"sereno/proxy/dnswire"
 )
@@ -68,31 +69,42 @@ type shard struct {
 	staleFor             tick
 }
 
-// resize sets the bounds and makes the index fit them.
-func (s *shard) resize(entries, bytes int, negativeShare float64, staleFor tick) {
+// indexSlots is how many slots the index of a shard of so many entries has.
+func indexSlots(entries int) int {
+	size := 8
+	for size*3 < (entries+1)*4 {
+		size *= 2
+	}
+	return size
+}
+
+// indexBytes is what such an index takes: slots, and half as many ghosts.
+func indexBytes(entries int) int {
+	return indexSlots(entries) * (int(unsafe.Sizeof(slot{})) + int(unsafe.Sizeof(uint32(0)))/2)
+}
+
+// resize sets the bounds and, if room is not nil, moves the index there: indexBytes of zeros.
+func (s *shard) resize(entries, bytes int, negativeShare float64, staleFor tick, room []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.staleFor = staleFor
 	s.maxNegative = max(1, int(float64(entries)*negativeShare))
 	s.maxNegativeBytes = max(2*blockSize, int(float64(bytes)*negativeShare))
 	s.maxBytes = bytes
-	if entries == s.maxEntries {
+	s.maxEntries = entries
+	if room == nil {
 		return
 	}
-	s.maxEntries = entries
 	s.shrink()
-	size := 8
-	for size*3 < (entries+1)*4 {
-		size *= 2
-	}
+	size := indexSlots(entries)
 	old := s.table
-	s.table, s.mask = make([]slot, size), uint32(size-1)
+	s.table, s.mask = carve[slot](&room, size), uint32(size-1)
 	for _, e := range old {
 		if e.loc != 0 {
 			s.addSlot(e.hash, e.loc)
 		}
 	}
-	s.ghost = make([]uint32, size/2)
+	s.ghost = carve[uint32](&room, size/2)
 }
 
 // entry returns the entry at a place, header and all.
