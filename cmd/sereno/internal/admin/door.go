@@ -77,7 +77,7 @@ func (s *Server) openDoor(kind, address string) (*door, error) {
 		WriteTimeout:      s.limits.write,
 		IdleTimeout:       s.limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          zap.NewStdLog(s.log),
+		ErrorLog:          zap.NewStdLog(s.repeats.Line(zap.WarnLevel, "admin: http", zap.String("door", kind)).Logger()),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if b, ok := c.(*boundedConn); ok {
 				c = b.Conn

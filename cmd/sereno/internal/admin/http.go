@@ -201,7 +201,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, e *endpoint, arg
 	body, err := e.answer(ctx, arguments)
 	fields := []zap.Field{zap.String("path", r.URL.Path), zap.String("query", head(arguments.Encode())), zap.String("by", peer(r)), zap.Error(err)}
 	if err != nil {
-		s.log.Warn("admin: change refused", fields...)
+		s.repeats.Line(zap.WarnLevel, "admin: change refused", zap.String("path", r.URL.Path)).Say(func() []zap.Field { return fields[1:] })
 	} else {
 		s.log.Info("admin: change made", fields...)
 	}
@@ -240,7 +240,9 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 		panic(fault) // meant: the connection ends without the end of its answer
 	}
 	s.panics.Add(1)
-	s.log.Error("admin: a request failed by a fault of ours", zap.String("path", head(r.URL.Path)), zap.Any("fault", fault), zap.ByteString("stack", debug.Stack()))
+	s.repeats.Line(zap.ErrorLevel, "admin: a request failed by a fault of ours").Say(func() []zap.Field {
+		return []zap.Field{zap.String("path", head(r.URL.Path)), zap.Any("fault", fault), zap.ByteString("stack", debug.Stack())}
+	})
 	writeError(w, http.StatusInternalServerError, errors.New("a fault in the node; its log says more"))
 }
 

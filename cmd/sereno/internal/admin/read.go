@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	_ "embed" // the description of the API
+	"fmt"
 	"net/http"
 	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"sereno/proxy/insight"
 )
 
 //go:embed openapi.yaml
@@ -52,7 +55,7 @@ func (s *Server) status(context.Context, url.Values) (any, error) { return s.nod
 func (s *Server) metrics() http.HandlerFunc {
 	inner := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError,
-		ErrorLog:      metricsLog{s.log},
+		ErrorLog:      metricsLog{s.repeats.Line(zap.ErrorLevel, "admin: a metric is wrong")},
 	})
 	return func(w http.ResponseWriter, r *http.Request) {
 		page := &bufferedPage{header: w.Header(), code: http.StatusOK}
@@ -82,9 +85,9 @@ func (p *bufferedPage) WriteHeader(code int) { p.code = code }
 func (p *bufferedPage) Write(b []byte) (int, error) { return p.body.Write(b) }
 
 // metricsLog lets promhttp write to our log.
-type metricsLog struct{ log *zap.Logger }
+type metricsLog struct{ *insight.Line }
 
 // Println logs one message.
 func (l metricsLog) Println(v ...any) {
-	l.log.Sugar().Errorln(append([]any{"admin: metrics:"}, v...)...)
+	l.Say(func() []zap.Field { return []zap.Field{zap.String("text", fmt.Sprintln(v...))} })
 }

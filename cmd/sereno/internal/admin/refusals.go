@@ -2,9 +2,10 @@ package admin
 
 import (
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
+
+	"sereno/proxy/insight"
 )
 
 // Reasons for which the API turns somebody away; the values of the label `reason`.
@@ -23,38 +24,24 @@ func refusalReasons() []string {
 	return []string{refusedConnections, refusedHost, refusedOrigin, refusedNoToken, refusedToken, refusedTokenOff, refusedSubscribers, refusedSocketOnly}
 }
 
-// refusals counts who is turned away. The log gets the first of a reason at once, and
-// after that at most one line a minute with the number since.
+// refusals counts who is turned away. The log has the first of a reason at once, and a
+// sum once a minute after that.
 type refusals struct {
-	log *zap.Logger
-	now func() time.Time
+	repeats *insight.Repeats
 
 	mu     sync.Mutex
 	totals map[string]uint64
-	logged map[string]loggedRefusal
 }
 
-type loggedRefusal struct {
-	at    time.Time
-	total uint64
-}
-
-const refusalLogInterval = time.Minute
-
-func newRefusals(log *zap.Logger, now func() time.Time) *refusals {
-	return &refusals{log: log, now: now, totals: map[string]uint64{}, logged: map[string]loggedRefusal{}}
+func newRefusals(repeats *insight.Repeats) *refusals {
+	return &refusals{repeats: repeats, totals: map[string]uint64{}}
 }
 
 func (r *refusals) count(reason string, fields ...zap.Field) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.totals[reason]++
-	total, last, now := r.totals[reason], r.logged[reason], r.now()
-	if last.total > 0 && now.Sub(last.at) < refusalLogInterval {
-		return
-	}
-	r.logged[reason] = loggedRefusal{now, total}
-	r.log.Warn("admin: turned away", append(fields, zap.String("reason", reason), zap.Uint64("times", total-last.total))...)
+	r.mu.Unlock()
+	r.repeats.Line(zap.WarnLevel, "admin: turned away", zap.String("reason", reason)).Say(func() []zap.Field { return fields })
 }
 
 func (r *refusals) total(reason string) uint64 {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"sereno/proxy/insight"
 )
 
 // Options are what a Server needs.
@@ -47,7 +49,8 @@ type Server struct {
 	snapshot func() Snapshot
 	recorder recorder
 	feed     feed
-	changed  chan struct{} // an event was published
+	changed  chan struct{}    // an event was published
+	repeats  *insight.Repeats // lines that somebody can cause again and again
 	refusals *refusals
 	panics   atomic.Uint64
 	reads    chan struct{}   // holds one for each answer that is being made
@@ -84,7 +87,8 @@ func newServer(o Options, l limits) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.refusals = newRefusals(s.log, s.now)
+	s.repeats = insight.NewRepeats(s.log)
+	s.refusals = newRefusals(s.repeats)
 	if err := o.Registry.Register(s); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
@@ -224,6 +228,7 @@ func (s *Server) Addresses() (socket, listen string) {
 // ends, and closes every door. The socket's file is removed if it is still ours. A second
 // Close does nothing.
 func (s *Server) Close(ctx context.Context) error {
+	defer s.repeats.Close()
 	s.mu.Lock()
 	doors := s.open
 	s.open, s.closed = map[string]*door{}, true
