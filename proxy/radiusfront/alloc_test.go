@@ -65,9 +65,9 @@ func TestNothingAllocatesForAKnownSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(500, func() {
-		s.account(nas, "main", req, &ix) // a start
-		s.account(nas, "main", req, &ix) // an interim update
-		s.account(nas, "main", stop, &stopIx)
+		s.account(nas, "main", nil, req, &ix) // a start
+		s.account(nas, "main", nil, req, &ix) // an interim update
+		s.account(nas, "main", nil, stop, &stopIx)
 	}); n != 0 {
 		t.Errorf("%v allocations for one session", n)
 	}

@@ -79,6 +79,9 @@ func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 	e.hash, e.dest, e.conn, e.auth = hash, *d, c, auth
 	e.code, e.id, e.kind, e.signed = code, p[1], KindCoA, true
 	nas, cause, reason := w.routeCoA(peers, secret, p)
+	if reason == NumReasons && code == radwire.DisconnectRequest && w.view.survival != nil {
+		w.disconnected(nas, p)
+	}
 	switch {
 	case reason != NumReasons:
 		w.refuse(e, reason)

@@ -326,7 +326,7 @@ func TestR50SessionTableIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.account(nas[i%2], "main", p, &ix)
+			s.account(nas[i%2], "main", nil, p, &ix)
 			if s.total > 1000 {
 				t.Fatalf("round %d: %d sessions", round, s.total)
 			}

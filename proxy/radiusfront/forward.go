@@ -48,6 +48,9 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 		w.refuse(e, ReasonNoPool)
 		return
 	}
+	if e.kind == KindAuth && w.view.survival != nil && w.surviveFirst(e, t, strip, secret, p) {
+		return
+	}
 	f := w.newFlight()
 	e.flight, f.entry = f, e
 	f.client, f.secret, f.target, f.pool = cl, secret, t, pl
@@ -62,14 +65,14 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	w.sequence++
 	copy(f.state[:], w.stateMark[:])
 	binary.BigEndian.PutUint64(f.state[proxyStateMark:], w.sequence)
+	if strip {
+		f.userName = w.stripped(p)
+	}
 	if e.kind == KindAcct {
-		w.service.sessions.account(e.dest.Peer.Addr(), t.name, p, &w.ix)
+		w.service.sessions.account(e.dest.Peer.Addr(), t.name, f.userName, p, &w.ix)
 		if w.service.spool.Load() != nil {
 			f.session = acctSession(e.dest.Peer.Addr(), p, &w.ix)
 		}
-	}
-	if strip {
-		f.userName = w.stripped(p)
 	}
 	if f.trace = w.trace; f.trace != nil {
 		f.trace.Say("route", "realm %q, pool %s, up to %d backends", realmOf(w.ix.FirstValue(p, radwire.AttrUserName)), t.name, t.limits[e.kind].attempts)

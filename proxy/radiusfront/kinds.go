@@ -144,6 +144,12 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
+// ofBackends tells whether a request is dropped for want of an answer, and through no
+// fault of its own.
+func (r Reason) ofBackends() bool {
+	return r == ReasonNoBackend || r == ReasonNoIdentifier || r == ReasonTimeout
+}
+
 // ReplyReason says why a backend's reply was not used. Such replies are not
 // requests and stand outside the equation.
 type ReplyReason uint8

@@ -16,7 +16,7 @@ func (s *Service) rename(was, is string) {
 	if s.options.StateDir == "" || was == is {
 		return
 	}
-	err := s.learnt.moveTo(learntPath(s.options.StateDir, is))
+	err := errors.Join(s.learnt.moveTo(learntPath(s.options.StateDir, is)), s.survivors.moveTo(s.options.StateDir, was, is))
 	if s.spool.Load() != nil {
 		// Its files are open and in use: the new name leads to them until the next start.
 		err = errors.Join(err, linkSpool(spoolDir(s.options.StateDir, was), spoolDir(s.options.StateDir, is)))

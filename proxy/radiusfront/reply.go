@@ -59,6 +59,9 @@ func (w *worker) reply(pt *port, data []byte) {
 	w.book.answers[e.kind][code][SourceBackend]++
 	w.book.latency[e.kind].observe(w.now - f.received)
 	w.issued(f, a, p)
+	if e.kind == KindAuth && w.view.survival != nil {
+		w.witness(f, f.request, p)
+	}
 	if f.trace != nil {
 		w.told(f.trace, f, a, p)
 	}

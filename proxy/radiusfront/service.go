@@ -39,6 +39,7 @@ type Service struct {
 	maxRemembered int64
 	affinity      *affinity
 	learnt        *learnt
+	survivors     *survivors // of survival (R60)
 	sessions      *sessions
 	spool         atomic.Pointer[spool.Spool] // nil: none, or it could not be opened
 	spoolOn       atomic.Bool                 // the configuration wants it
@@ -90,6 +91,7 @@ func New(o Options) (*Service, error) {
 	s.repeats = insight.NewRepeats(s.logger)
 	s.unknown, s.faults = s.repeats.Line(zap.WarnLevel, "packet from an unknown client"), insight.NewFaults(s.repeats)
 	s.spoolOn.Store(o.Config.Accounting.Spool)
+	s.survivors = newSurvivors(s.sessions.hash, s.now())
 	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger, s.repeats)
 	mark := radwire.NewProbeSecret() // any random bytes will do
 	copy(s.stateMark[:], mark[:])
@@ -154,6 +156,7 @@ func (s *Service) Start() error {
 		return errors.New("starting a radius service: it was started before")
 	}
 	s.learnt.load()
+	s.updateSurvival()
 	s.openSpool()
 	if err := s.open(); err != nil {
 		s.closeGroups()
@@ -173,8 +176,9 @@ func (s *Service) Start() error {
 	if err := s.startDelivery(); err != nil {
 		s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // New built the same view
 	}
-	s.running.Add(2)
+	s.running.Add(3)
 	go s.janitor()
+	go s.keepSurvivors()
 	go s.learnt.keep(s.stop, s.running.Done)
 	return nil
 }
@@ -290,6 +294,9 @@ func (s *Service) Update(o Options) error {
 	}
 	for i, w := range s.workers {
 		w.adopt(views[i])
+	}
+	if s.state == serving {
+		s.updateSurvival()
 	}
 	s.retire(next)
 	s.listeners = next

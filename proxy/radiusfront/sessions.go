@@ -104,13 +104,17 @@ func (s *sessions) keys(p []byte, ix *radwire.Index) session {
 	}
 }
 
-// account learns from a verified Accounting-Request.
-func (s *sessions) account(nas netip.Addr, poolName string, p []byte, ix *radwire.Index) {
+// account learns from a verified Accounting-Request. userName is what the backend, and so
+// its CoA, calls the user where that is not User-Name (strip_realm); else nil.
+func (s *sessions) account(nas netip.Addr, poolName string, userName, p []byte, ix *radwire.Index) {
 	v := ix.FirstValue(p, radwire.AttrAcctStatusType)
 	if len(v) != 4 {
 		return
 	}
 	k := s.keys(p, ix)
+	if userName != nil {
+		k.user = s.hash(userName)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch binary.BigEndian.Uint32(v) {
@@ -281,6 +285,27 @@ func (s *sessions) locate(k session, nas netip.Addr) (found netip.Addr, poolName
 		found, poolName, ok = e.nas, e.pool, true
 	}
 	return found, poolName, ok
+}
+
+// userOf is the user of the sessions that have all that the keys tell, 0 if that is none
+// or several users. With a valid nas only its sessions count.
+func (s *sessions) userOf(k session, nas netip.Addr) (user uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, next := s.ids[k.id], func(e *session) *session { return e.byID }
+	if k.id == 0 {
+		e, next = s.ips[k.ip], func(e *session) *session { return e.byIP }
+	}
+	for ; e != nil; e = next(e) {
+		if !s.alive(e) || nas.IsValid() && e.nas != nas || k.ip != 0 && e.ip != 0 && e.ip != k.ip || e.user == 0 {
+			continue
+		}
+		if user != 0 && user != e.user {
+			return 0
+		}
+		user = e.user
+	}
+	return user
 }
 
 // learnName notes what the NAS at an address calls itself, once for each

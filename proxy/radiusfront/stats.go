@@ -73,7 +73,7 @@ type Stats struct {
 	Answers  [NumKinds][NumAnswerCodes][NumSources]uint64
 	Drops    [NumKinds][NumReasons]uint64
 	InFlight [NumKinds]int64
-	// Latency is of answers that a backend gave, from the arrival of the
+	// Latency is of answers that a backend gave, or survival, from the arrival of the
 	// request's first copy.
 	Latency [NumKinds]Histogram
 	// Replies counts backends' replies that were not used; they are not in the
@@ -90,7 +90,9 @@ type Stats struct {
 	// Panics counts faults of ours that were caught.
 	Panics uint64
 	// Spool is nil without a spool.
-	Spool     *SpoolStats
+	Spool *SpoolStats
+	// Survival is nil while it is off.
+	Survival  *SurvivalStats
 	Clients   []ClientStats
 	Upstreams []UpstreamStats
 }
@@ -212,6 +214,7 @@ func (s *Service) Stats() Stats {
 	st.Panics = s.faults.Total()
 	st.Sessions = s.sessions.count()
 	st.Spool = s.spoolStats()
+	st.Survival = s.survivors.stats()
 	for _, u := range ups {
 		st.Upstreams = append(st.Upstreams, *u)
 	}

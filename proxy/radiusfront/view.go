@@ -25,6 +25,7 @@ type view struct {
 	mayFlight int64                    // MaxInFlight
 	coaPeers  map[netip.Addr][]coaPeer // empty without `coa`
 	coaSource netip.Addr               // zero: the route's own
+	survival  *survival                // nil: off
 }
 
 // target is a pool that requests go to.
@@ -56,6 +57,7 @@ func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 		name:   o.Config.Name,
 		byPool: map[string]*target{}, window: int64(o.Config.DuplicateWindow), addState: o.Config.ProxyState,
 		mayFlight: int64(o.MaxInFlight),
+		survival:  newSurvival(&o.Config.Survival),
 		spool:     o.Config.Accounting.Spool, spoolAcks: o.Config.Accounting.Spool && o.Config.Accounting.Ack == "after-spool",
 	}
 	var err error

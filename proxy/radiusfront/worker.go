@@ -71,6 +71,8 @@ type worker struct {
 	read    int    // of taken
 	parcel  []byte // scratch
 
+	password, attrs []byte // scratch of survival
+
 	lens  *insight.Lens[TraceFilter] // nil: nobody looks
 	trace *insight.Request           // of the packet at hand; nil: nobody follows it
 	look  look
@@ -304,6 +306,9 @@ func (w *worker) fail(e *entry, reason Reason) {
 		if reason = w.rescue(e.flight, reason); reason == NumReasons {
 			return
 		}
+	}
+	if e.kind == KindAuth && w.view.survival != nil && reason.ofBackends() && w.surviveLast(e) {
+		return
 	}
 	w.drop(e, reason)
 }

@@ -204,3 +204,39 @@ func (k *keys) nested(vendor uint32, data []byte) {
 		data = data[l:]
 	}
 }
+
+// IsHidden tells whether one whole attribute, type and length first, is or contains a
+// value that is hidden under the secret and the request's authenticator, so that it
+// means nothing in another packet. It is well-formed, as Walk leaves it.
+func IsHidden(attr []byte) bool {
+	switch attr[0] {
+	case AttrUserPassword, AttrTunnelPassword:
+		return true
+	case AttrVendorSpecific:
+		if len(attr) < vendorSpecificMinLen {
+			return false
+		}
+	default:
+		return false
+	}
+	vendor, data := binary.BigEndian.Uint32(attr[2:]), attr[vendorHeaderLen:]
+	typeBytes := 1
+	if vendor == vendorLucent {
+		typeBytes = lucentTypeBytes
+	}
+	for len(data) > typeBytes {
+		l := int(data[typeBytes])
+		typ := uint16(data[0])
+		if typeBytes == lucentTypeBytes {
+			typ = binary.BigEndian.Uint16(data)
+		}
+		if vendorCiphers[hidden{vendor, typ}] != cipherNone {
+			return true
+		}
+		if l <= typeBytes || l > len(data) {
+			return false
+		}
+		data = data[l:]
+	}
+	return false
+}

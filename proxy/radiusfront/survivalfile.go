@@ -1,0 +1,382 @@
+package radiusfront
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	survivalFlush   = time.Second // what a crash may lose; a power loss somewhat more
+	survivalPrune   = time.Minute
+	survivalKeyLen  = 32
+	maxSurvivalLine = 16 << 10 // of attributes of 4096 bytes and a name of 253, in base64
+	survivalSlack   = 1 << 20  // what the journal may hold beyond twice what is alive
+)
+
+// survivorFile is the journal of known users: a line for each change, the last one of a
+// user counts. A line is the HMAC-SHA-256 of the rest, in hex, a space, and a
+// survivorLine as JSON. So a line that was torn or changed, or that another node wrote,
+// does not verify, and is left out alone.
+type survivorFile struct {
+	path string
+	f    *os.File // nil: to be opened, or written anew
+	size int64
+	live int64 // size when it was written anew
+}
+
+// survivorLine is one change. Without a MAC the user is forgotten.
+type survivorLine struct {
+	Pool  string `json:"pool"`
+	User  []byte `json:"user"`
+	At    int64  `json:"at,omitempty"` // Unix seconds
+	Salt  []byte `json:"salt,omitempty"`
+	MAC   []byte `json:"mac,omitempty"`
+	Attrs []byte `json:"attrs,omitempty"`
+}
+
+func survivalPath(dir, service string) string {
+	return filepath.Join(dir, "radius-survival-"+url.PathEscape(service)+".journal")
+}
+
+func survivalKeyPath(dir, service string) string {
+	return filepath.Join(dir, "radius-survival-"+url.PathEscape(service)+".key")
+}
+
+// readKey reads the service's key, or makes one.
+func readSurvivalKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) == survivalKeyLen {
+		return key, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	key = make([]byte, survivalKeyLen)
+	_, _ = rand.Read(key)              // never fails (crypto/rand)
+	return key, replaceFile(path, key) // os.CreateTemp: mode 0600
+}
+
+// sign appends the line of a change.
+func signSurvivor(dst []byte, secret []byte, l *survivorLine) ([]byte, error) {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return dst, err
+	}
+	dst = hex.AppendEncode(dst, lineMAC(secret, text))
+	dst = append(dst, ' ')
+	dst = append(dst, text...)
+	return append(dst, '\n'), nil
+}
+
+func lineMAC(secret, text []byte) []byte {
+	h := hmac.New(sha256.New, secret)
+	_, _ = h.Write([]byte("line\x00")) // never fails (hash.Hash), and no password's MAC begins like that
+	_, _ = h.Write(text)
+	return h.Sum(nil)
+}
+
+var errSurvivor = errors.New("not a line of this node's survival journal")
+
+// parseSurvivor reads a line, without its end.
+func parseSurvivor(secret, line []byte) (l survivorLine, err error) {
+	mac, text, ok := bytes.Cut(line, []byte(" "))
+	var sum [sha256.Size]byte
+	if !ok || hex.DecodedLen(len(mac)) != len(sum) {
+		return l, errSurvivor
+	}
+	if _, err := hex.Decode(sum[:], mac); err != nil || !hmac.Equal(sum[:], lineMAC(secret, text)) {
+		return l, errSurvivor
+	}
+	if err := json.Unmarshal(text, &l); err != nil {
+		return l, errSurvivor
+	}
+	if l.MAC != nil && (len(l.MAC) != sha256.Size || len(l.Salt) != saltLen || !wellFormed(l.Attrs)) || len(l.User) == 0 {
+		return l, errSurvivor
+	}
+	return l, nil
+}
+
+// wellFormed tells whether attrs can be walked.
+func wellFormed(attrs []byte) bool {
+	for len(attrs) > 0 {
+		if len(attrs) < 2 || attrs[1] < 2 || int(attrs[1]) > len(attrs) {
+			return false
+		}
+		attrs = attrs[attrs[1]:]
+	}
+	return true
+}
+
+// open turns the store on: it reads what is on disk in dir, or keeps everything in memory
+// if dir is "". An error is told and the store begins empty.
+func (s *survivors) open(dir, service string, now time.Time, log *zap.Logger) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.secret != nil {
+		return
+	}
+	if dir == "" {
+		s.secret = make([]byte, survivalKeyLen)
+		_, _ = rand.Read(s.secret) // never fails (crypto/rand)
+		return
+	}
+	secret, err := readSurvivalKey(survivalKeyPath(dir, service))
+	if err != nil {
+		log.Error("survival is off: its key can be neither read nor made", zap.Error(err))
+		return
+	}
+	s.secret, s.file = secret, &survivorFile{path: survivalPath(dir, service)}
+	damaged, err := s.load(now)
+	if err == nil && damaged == 0 {
+		return
+	}
+	aside := s.file.path + ".damaged"
+	if renamed := os.Rename(s.file.path, aside); renamed == nil || errors.Is(renamed, fs.ErrNotExist) {
+		log.Warn("lines of the survival journal are torn, changed or of another node: they are left out", zap.Int("lines", damaged),
+			zap.Int("known", len(s.known)), zap.String("kept_as", aside), zap.Error(err))
+	}
+}
+
+// load replays the journal. What a clock that was set back makes younger than it can be
+// is left out.
+func (s *survivors) load(now time.Time) (damaged int, err error) {
+	f, err := os.Open(s.file.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, maxSurvivalLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			return damaged, nil
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			damaged++
+			for errors.Is(err, bufio.ErrBufferFull) {
+				_, err = r.ReadSlice('\n')
+			}
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return damaged, err
+		}
+		l, bad := parseSurvivor(s.secret, bytes.TrimSuffix(line, []byte("\n")))
+		switch age := now.Unix() - l.At; {
+		case bad != nil:
+			if len(line) > 0 {
+				damaged++
+			}
+		case l.MAC == nil || age < 0:
+			s.drop(s.key(l.Pool, l.User))
+		default:
+			v := &survivor{user: l.User, attrs: l.Attrs, learned: int64(now.Sub(s.base)) - age*int64(time.Second)}
+			copy(v.salt[:], l.Salt)
+			copy(v.mac[:], l.MAC)
+			s.put(s.key(l.Pool, l.User), v)
+		}
+		if err != nil {
+			return damaged, nil
+		}
+	}
+}
+
+// discard turns the store off and forgets everything, on disk too.
+func (s *survivors) discard(dir, service string) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	on := s.secret != nil
+	s.secret, s.bytes = nil, 0
+	clear(s.known)
+	clear(s.changed)
+	s.mu.Unlock()
+	if s.file != nil {
+		s.file.close()
+		s.file = nil
+	}
+	if !on || dir == "" {
+		return nil
+	}
+	return errors.Join(removeIfThere(survivalPath(dir, service)), removeIfThere(survivalKeyPath(dir, service)))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// moveTo keeps it under another service's name from now on.
+func (s *survivors) moveTo(dir, was, is string) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	s.file.close() // and is written anew
+	s.file.path = survivalPath(dir, is)
+	err := os.Rename(survivalKeyPath(dir, was), survivalKeyPath(dir, is))
+	return errors.Join(err, removeIfThere(survivalPath(dir, was)))
+}
+
+// flush brings to disk what has changed since the last one: at the end of the journal, or
+// all that is known in its place where much of it is over. After an error the next one
+// writes all.
+func (s *survivors) flush(now time.Time) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	whole := s.file.f == nil || s.file.size > 2*s.file.live+survivalSlack
+	secret, lines := s.changes(whole, now)
+	if len(lines) == 0 && !whole {
+		return nil
+	}
+	var data []byte
+	for i := range lines {
+		var err error
+		if data, err = signSurvivor(data, secret, &lines[i]); err != nil {
+			return err
+		}
+	}
+	if whole {
+		return s.file.rewrite(data)
+	}
+	return s.file.append(data)
+}
+
+// changes takes what is to be written.
+func (s *survivors) changes(whole bool, now time.Time) (secret []byte, lines []survivorLine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if whole {
+		for k, v := range s.known {
+			lines = append(lines, s.line(k, v, now))
+		}
+	} else {
+		for k, user := range s.changed {
+			if v := s.known[k]; v != nil {
+				lines = append(lines, s.line(k, v, now))
+			} else {
+				lines = append(lines, survivorLine{Pool: k.pool, User: user})
+			}
+		}
+	}
+	clear(s.changed)
+	return s.secret, lines
+}
+
+func (s *survivors) line(k survivorKey, v *survivor, now time.Time) survivorLine {
+	age := (int64(now.Sub(s.base)) - v.learned) / int64(time.Second)
+	return survivorLine{Pool: k.pool, User: v.user, At: now.Unix() - age, Salt: v.salt[:], MAC: v.mac[:], Attrs: v.attrs}
+}
+
+// keep flushes and prunes now and then, and at the end.
+func (s *Service) keepSurvivors() {
+	defer s.running.Done()
+	failing := s.repeats.Line(zap.WarnLevel, "keeping the survival journal")
+	t := time.NewTicker(survivalFlush)
+	defer t.Stop()
+	for turn := 1; ; turn++ {
+		ended := false
+		select {
+		case <-s.stop:
+			ended = true
+		case <-t.C:
+		}
+		if turn%int(survivalPrune/survivalFlush) == 0 {
+			s.mu.Lock()
+			age := s.options.Config.Survival.MaxAge
+			s.mu.Unlock()
+			s.survivors.prune(s.now(), int64(age))
+		}
+		if err := s.survivors.flush(s.now()); err != nil {
+			failing.Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
+		}
+		if ended {
+			s.survivors.shut()
+			return
+		}
+	}
+}
+
+// shut closes the file.
+func (s *survivors) shut() {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.file != nil {
+		s.file.close()
+	}
+}
+
+func (j *survivorFile) close() {
+	if j.f != nil {
+		_ = j.f.Close() // what was to be synced was synced
+		j.f = nil
+	}
+}
+
+// rewrite puts data in the journal's place and opens it to go on.
+func (j *survivorFile) rewrite(data []byte) error {
+	j.close()
+	if err := replaceFile(j.path, data); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	j.f, j.size, j.live = f, int64(len(data)), int64(len(data))
+	return nil
+}
+
+// append is synced: a subscriber who was rejected stays rejected over a power loss too.
+func (j *survivorFile) append(data []byte) error {
+	_, err := j.f.Write(data)
+	if err == nil {
+		err = j.f.Sync()
+	}
+	if err != nil {
+		j.close()
+		return err
+	}
+	j.size += int64(len(data))
+	return nil
+}
+
+// updateSurvival turns the store on or off as the configuration says. It is called with
+// the service's mu held.
+func (s *Service) updateSurvival() {
+	name := s.options.Config.Name
+	if s.options.Config.Survival.Mode != "off" {
+		s.survivors.open(s.options.StateDir, name, s.now(), s.logger)
+		return
+	}
+	if err := s.survivors.discard(s.options.StateDir, name); err != nil {
+		s.logger.Error("survival is off, and what was known cannot be removed from disk", zap.Error(err))
+	}
+}
