@@ -9,14 +9,12 @@ import (
 // checker runs every check that looks at values: the sections' own, and those
 // that need more than one section.
 type checker struct {
-	config   *Config
-	decoder  *decoder
-	report   *Report
-	root     Position
-	said     map[string]bool
-	doubts   map[string]bool // answers of doubtful
-	notYet   []missing
-	inactive []string // features of notYet that the configuration would have
+	config  *Config
+	decoder *decoder
+	report  *Report
+	root    Position
+	said    map[string]bool
+	doubts  map[string]bool // answers of doubtful
 }
 
 func (k *checker) check() {
@@ -28,7 +26,6 @@ func (k *checker) check() {
 	k.clients()
 	k.anycast()
 	k.listeners()
-	k.later()
 }
 
 // fail reports an error at a path, unless the path has one already: a value

@@ -26,7 +26,6 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := newLoader(Options{NoFiles: true, HostName: "test"})
-		l.notYet = nil
 		l.glob = func(string) ([]string, error) { return nil, errors.New("no files here") }
 		c, report := l.load("test.yaml", data)
 		if (c == nil) != (len(report.Errors) > 0) {

@@ -28,7 +28,6 @@ type loader struct {
 	read    func(path string) ([]byte, error)
 	glob    func(pattern string) ([]string, error)
 	hash    []byte
-	notYet  []missing
 }
 
 // Load reads and checks a configuration with everything it includes. It opens
@@ -52,7 +51,7 @@ func Parse(name string, data []byte, o Options) (*Config, *Report) {
 }
 
 func newLoader(o Options) *loader {
-	l := &loader{options: o, report: &Report{}, read: readBounded, glob: filepath.Glob, notYet: notYet}
+	l := &loader{options: o, report: &Report{}, read: readBounded, glob: filepath.Glob}
 	l.decoder = newDecoder(l.fail)
 	return l
 }
@@ -95,11 +94,10 @@ func (l *loader) load(name string, data []byte) (*Config, *Report) {
 	if c.Node.Name == "" && !l.decoder.given("node.name") {
 		c.Node.Name = l.hostName()
 	}
-	k := checker{config: &c, decoder: l.decoder, report: l.report, root: root.pos, notYet: l.notYet}
+	k := checker{config: &c, decoder: l.decoder, report: l.report, root: root.pos}
 	k.check()
 	l.files(&c, &k)
 	k.warn()
-	l.report.Inactive = k.inactive
 	if len(l.report.Errors) > 0 {
 		return nil, l.report
 	}

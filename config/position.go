@@ -42,9 +42,6 @@ func (p Problem) String() string {
 type Report struct {
 	Errors   []Problem
 	Warnings []Problem
-	// Inactive names, sorted, the features that the configuration has at their
-	// defaults and that this version does not have.
-	Inactive []string
 
 	files []string // in order of reading: the order of the problems
 }
@@ -55,14 +52,6 @@ func (r *Report) Err() error {
 		return nil
 	}
 	return &Error{Problems: r.Errors}
-}
-
-// InactiveLine is the line `not active in this version: …`, or "" if everything is active.
-func (r *Report) InactiveLine() string {
-	if len(r.Inactive) == 0 {
-		return ""
-	}
-	return "not active in this version: " + strings.Join(r.Inactive, ", ")
 }
 
 // Error is every error of a configuration.

@@ -114,21 +114,20 @@ func (k *checker) withdrawWarning(i int) {
 		return
 	}
 	var on []string
-	add := func(is bool, key, what string) {
-		later := slices.ContainsFunc(k.notYet, func(m missing) bool { return matches(key, m.key) })
-		if is && !later && !slices.Contains(on, what) {
+	add := func(is bool, what string) {
+		if is && !slices.Contains(on, what) {
 			on = append(on, what)
 		}
 	}
 	for _, s := range k.config.DNS {
 		if slices.Contains(a.Requires, s.Name) {
-			add(s.Cache.Enabled && s.Cache.Stale.For > 0, "dns[].cache.stale.for", "stale answers")
+			add(s.Cache.Enabled && s.Cache.Stale.For > 0, "stale answers")
 		}
 	}
 	for _, s := range k.config.RADIUS {
 		if slices.Contains(a.Requires, s.Name) {
-			add(s.Accounting.Spool && len(s.Acct) > 0, "radius[].accounting.spool", "the spool")
-			add(s.Survival.Mode != "off", "radius[].survival.mode", "survival")
+			add(s.Accounting.Spool && len(s.Acct) > 0, "the spool")
+			add(s.Survival.Mode != "off", "survival")
 		}
 	}
 	if len(on) > 0 {

@@ -12,27 +12,27 @@ func TestO02WithdrawWithWaysToAnswerAlone(t *testing.T) {
     prefixes: ["192.0.2.53/32"]
     requires: [resolver, pppoe]
 `
-	_, report := parseWith(nil, text)
+	_, report := parse(text)
 	wantLine(t, report.Warnings, "26:5: warning: anycast[0].when_down: withdraw takes the route away", "the use of stale answers and the spool; demote or hand-over keeps it")
 	for name, calm := range map[string]string{
 		"demote":   replace(t, text, "requires: [resolver, pppoe]", "requires: [resolver, pppoe]\n    when_down: demote"),
 		"all off":  replace(t, replace(t, text, "    pool: resolvers", "    pool: resolvers\n    cache: {stale: {for: 0s}}"), "    pool: servers", "    pool: servers\n    accounting: {spool: false}"),
 		"no cache": replace(t, replace(t, text, "    pool: resolvers", "    pool: resolvers\n    cache: {enabled: false}"), "[resolver, pppoe]", "[resolver]"),
 	} {
-		_, report := parseWith(nil, calm)
+		_, report := parse(calm)
 		for _, w := range report.Warnings {
 			if strings.HasSuffix(w.Key, "when_down") {
 				t.Errorf("%s: %v", name, w)
 			}
 		}
 	}
-	// What this version does not do needs no warning.
-	_, report = parseWith([]missing{{key: "dns[].cache.stale", feature: "x"}, {key: "radius[].accounting.spool", feature: "y"}}, text)
-	for _, w := range report.Warnings {
-		if strings.HasSuffix(w.Key, "when_down") {
-			t.Errorf("of an absent feature: %v", w)
-		}
-	}
+	with := replace(t, text, "    pool: servers", "    pool: servers\n    survival: {mode: known-password}")
+	_, report = parse(with)
+	wantLine(t, report.Warnings, "27:5: warning: anycast[0].when_down: withdraw takes the route away", "the use of stale answers, the spool and survival; demote or hand-over keeps it")
+}
+
+func parse(text string) (*Config, *Report) {
+	return Parse("test.yaml", []byte(text), Options{NoFiles: true, HostName: "test"})
 }
 
 // TestO02CoASourceInAnycast: the NAS's answer may reach another site.
@@ -42,9 +42,9 @@ func TestO02CoASourceInAnycast(t *testing.T) {
     prefixes: ["2001:db8::/48", "192.0.2.0/24"]
     requires: [pppoe]
 `
-	_, report := parseWith(nil, text)
+	_, report := parse(text)
 	wantLine(t, report.Warnings, "21:17: warning: radius[0].coa_source: 192.0.2.18 is inside the anycast prefix 192.0.2.0/24")
-	_, report = parseWith(nil, strings.Replace(text, "192.0.2.0/24", "198.51.100.0/24", 1))
+	_, report = parse(strings.Replace(text, "192.0.2.0/24", "198.51.100.0/24", 1))
 	for _, w := range report.Warnings {
 		if strings.HasSuffix(w.Key, "coa_source") {
 			t.Errorf("%v", w)
@@ -57,7 +57,7 @@ func TestO02EveryWarning(t *testing.T) {
 	base := bothText(t)
 	bgp := "bgp:\n  asn: 64512\n  router_id: 10.0.0.2\n  neighbors:\n    - {name: core-1, address: 10.0.0.1, asn: 64500%s}\n" +
 		"anycast:\n  - {name: vip, prefixes: [192.0.2.53/32], requires: [resolver]}\n"
-	_, calm := parseWith(nil, base)
+	_, calm := parse(base)
 	if len(calm.Warnings) != 0 {
 		t.Fatalf("the calm configuration: %v", calm.Warnings)
 	}
@@ -72,7 +72,7 @@ func TestO02EveryWarning(t *testing.T) {
 		"message_authenticator: accept":         {replace(t, base, "secret: nas-secret-0123", "secret: nas-secret-0123, message_authenticator: accept"), "radius[0].clients[0].message_authenticator", "forge"},
 		"coa_source inside an anycast prefix":   {replace(t, base, "    auth:", "    coa_source: 192.0.2.53\n    auth:") + strings.Replace(bgp, "%s", "", 1), "radius[0].coa_source", "anycast prefix"},
 	} {
-		parsed, report := parseWith(nil, c.text)
+		parsed, report := parse(c.text)
 		if parsed == nil {
 			t.Errorf("%s is an error: %v", what, report.Err())
 			continue

@@ -33,6 +33,8 @@
 // and the answer once it is synced), parcel.go (what is stored), deliver.go and
 // outlet.go (out of it, with sockets of their own, beside the workers).
 //
+// Logins while every backend is down: survival.go says what is answered, and why.
+//
 // A worker's memory: an entry for each request in flight or remembered
 // (table.go), and a flight with the request's bytes only while it is in flight.
 // Sessions and what was learnt are the service's, each behind its own lock.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -203,4 +204,25 @@ func secondsOf(v []byte) (uint32, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(v), true
+}
+
+// explainSurvival says what a PAP login of the user would meet while every backend is
+// down.
+func (e *Explanation) explainSurvival(s *Service, v *view, t *target, user string) {
+	if v.survival == nil {
+		return
+	}
+	if !v.covers([]byte(user)) {
+		e.say("survival: not for realm %s, which is not in survival.realms", e.Realm)
+		return
+	}
+	age, known := s.survivors.age(s.survivors.key(t.name, []byte(e.UserName)), s.now())
+	switch {
+	case !known:
+		e.say("survival: no login of %q was accepted through this node, or a Reject or a Disconnect came after it", e.UserName)
+	case int64(age) > v.survival.maxAge:
+		e.say("survival: the last accepted login is %v old, older than max_age", age.Round(time.Second))
+	default:
+		e.say("survival: a PAP login with the password of %v ago is accepted from memory while every backend of %s is down", age.Round(time.Second), t.name)
+	}
 }

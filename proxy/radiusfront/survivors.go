@@ -171,3 +171,14 @@ func (s *survivors) stats() *SurvivalStats {
 	}
 	return &SurvivalStats{Known: len(s.known), Bytes: s.bytes}
 }
+
+// age is how long ago a login of the user was accepted.
+func (s *survivors) age(k survivorKey, now time.Time) (age time.Duration, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.known[k]
+	if v == nil || s.secret == nil {
+		return 0, false
+	}
+	return now.Sub(s.base) - time.Duration(v.learned), true
+}

@@ -3,6 +3,7 @@ package radiusfront
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,6 +36,7 @@ func (c *Config) Validate(report func(key, message string)) {
 	}
 	c.Accounting.validate(func(key, message string) { report("accounting."+key, message) })
 	c.Survival.validate(func(key, message string) { report("survival."+key, message) })
+	c.validateSurvivalRealms(report)
 }
 
 func (c *Config) validateListen(report func(key, message string)) {
@@ -152,6 +154,16 @@ func (c *AccountingConfig) validate(report func(key, message string)) {
 	}
 	if c.Ack == "after-spool" && !c.Spool {
 		report("ack", "after-spool needs spool: true")
+	}
+}
+
+// validateSurvivalRealms: a realm without a route is one of the service's own, and needs
+// no line.
+func (c *Config) validateSurvivalRealms(report func(key, message string)) {
+	for i, realm := range c.Survival.Realms {
+		if !slices.ContainsFunc(c.Routes, func(r Route) bool { return strings.EqualFold(r.Realm, realm) }) {
+			report(fmt.Sprintf("survival.realms[%d]", i), fmt.Sprintf("%q is not the realm of a route; users without a route are answered for anyway", realm))
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func TestO01OneMistakeOneMessage(t *testing.T) {
 		"survival.mode: \"always\" is not":                                                     func(c *Config) { c.Survival.Mode = "always" },
 		"survival.max_age: must":                                                               func(c *Config) { c.Survival.MaxAge = 0 },
 		"survival.session_timeout: must":                                                       func(c *Config) { c.Survival.SessionTimeout = time.Second },
+		"survival.realms[0]: \"other.example\" is not":                                         func(c *Config) { c.Survival.Realms = []string{"other.example"} },
 		"survival.static_prefixes[0]: is not":                                                  func(c *Config) { c.Survival.StaticPrefixes = []netip.Prefix{{}} },
 		"survival.static_prefixes[0]: has bits":                                                func(c *Config) { c.Survival.StaticPrefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} },
 	} {

@@ -14,7 +14,7 @@ type descs struct {
 	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency               *prometheus.Desc
 	cacheEntries, cacheBytes, cacheHits, cacheMisses                        *prometheus.Desc
 	radRequests, radAnswers, radDrops, radInFlight, radLatency              *prometheus.Desc
-	radLogins, radSessions, radUnsigned, radUpstream, dnsUpstream           *prometheus.Desc
+	radLogins, radSessions, radKnown, radUnsigned, radUpstream, dnsUpstream *prometheus.Desc
 	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
 	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
 	reloadSuccess, build                                                    *prometheus.Desc
@@ -49,6 +49,8 @@ func newDescs() *descs {
 		radUpstream: d("radius_upstream_total", "What happened between us and the backends, by event.", "service", "event"),
 		radUnsigned: d("radius_unsigned_total", "Access-Requests without Message-Authenticator: what `require` would drop.", "service", "client"),
 		radSessions: d("radius_sessions", "Sessions that accounting says are open.", "service"),
+
+		radKnown: d("radius_survival_known", "Users whose login would be answered from memory while every backend is down.", "service"),
 
 		spool: newSpoolDescs(d),
 
@@ -210,6 +212,9 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	}
 	for kind, h := range m.Latency {
 		e.histogram(c.d.radLatency, h, m.Service, kind)
+	}
+	if m.Known != nil {
+		e.gauge(c.d.radKnown, float64(*m.Known), m.Service)
 	}
 	if m.Spool != nil {
 		c.d.spool.collect(e, m.Service, m.Spool)

@@ -37,7 +37,7 @@ func fullSnapshot() Snapshot {
 			},
 			Drops: map[RADIUSDrop]uint64{{"auth", "bad-authenticator"}: 10}, InFlight: 2, Sessions: 77,
 			Upstream: map[string]uint64{"moved": 1}, Unsigned: map[string]uint64{"bras-1": 3},
-			Latency: map[string]*Histogram{"auth": h()}, Spool: &SpoolMetrics{
+			Latency: map[string]*Histogram{"auth": h()}, Known: new(int), Spool: &SpoolMetrics{
 				Records: 18, Bytes: 4000, OldestSeconds: 12.5, Aside: 1, Disk: 5000, Max: 10000, Accepts: true, PerSecond: 2.5, Stored: 30, Recovered: 4,
 				Delivered: 15, SetAside: 2, Damaged: 1, Coalesced: 6, TakenBack: 7, Dropped: 8, DiskFailed: 9,
 				Resent: map[string]uint64{"silent": 3, "anew": 2}, Refused: map[string]uint64{"interim": 5, "start": 0, "stop": 0},
@@ -99,6 +99,7 @@ func TestO20ContractNamesWithTheirLabels(t *testing.T) {
 		"sereno_radius_drops_total":         "kind reason service; counter",
 		"sereno_radius_in_flight":           "service; gauge",
 		"sereno_radius_sessions":            "service; gauge",
+		"sereno_radius_survival_known":      "service; gauge",
 		"sereno_radius_latency_seconds":     "kind service; histogram",
 		"sereno_backend_state":              "backend pool role state; gauge",
 		"sereno_backend_requests_total":     "backend pool role; counter",

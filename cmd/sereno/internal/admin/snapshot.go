@@ -58,6 +58,7 @@ type RADIUSMetrics struct {
 	Sessions int64
 	Latency  map[string]*Histogram // by kind
 	Spool    *SpoolMetrics         // nil without one
+	Known    *int                  // users that survival would answer; nil while it is off
 	Upstream map[string]uint64     // what happened between us and the backends, by event; outside the equation
 	Panics   uint64                // faults of ours that were caught
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation

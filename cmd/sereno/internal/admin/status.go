@@ -61,6 +61,13 @@ type Service struct {
 	// Unsigned are the RADIUS clients that have sent Access-Requests without
 	// Message-Authenticator: `require` would break them.
 	Unsigned List[string] `json:"unsigned"`
+	Survival *Survival    `json:"survival"` // null while it is off
+}
+
+// Survival is what a RADIUS service answers from memory while every backend is down.
+type Survival struct {
+	Known   int    `json:"known"`   // users whose login would be answered
+	Answers uint64 `json:"answers"` // that were, since the start
 }
 
 // Cache is the cache of a DNS service.

@@ -39,6 +39,7 @@ func contractStatus(t *testing.T) Status {
 					Records: 3, Bytes: 900, Oldest: 61.5, SetAside: 1, Used: 0.25, Accepts: true, Stored: 9, Recovered: 2, Delivered: 6,
 					PerSecond: 1.5, Resent: Counts{"silent": 1}, Refused: Counts{"interim": 2},
 				},
+				Survival: &Survival{Known: 812, Answers: 4},
 			},
 		},
 		Pools: []Pool{{
@@ -91,8 +92,8 @@ func TestO22ListsAreNeverNull(t *testing.T) {
 		Services: []Service{{Spool: &Spool{}}}, Pools: []Pool{{}, {Backends: []Backend{{}}}}, Anycast: []Anycast{{}},
 		BGP: BGP{Neighbors: []Neighbor{{}}}, Drains: []Drain{{}},
 	}
-	// What the contract lets be null: no cache, no spool, no end of a drain, a moment that never came.
-	mayBeNull := map[string]bool{"cache": true, "spool": true, "until": true, "since": true, "at": true, "started": true, "loaded": true}
+	// What the contract lets be null: no cache, no spool, no survival, no end of a drain, a moment that never came.
+	mayBeNull := map[string]bool{"cache": true, "spool": true, "survival": true, "until": true, "since": true, "at": true, "started": true, "loaded": true}
 	for _, document := range []any{Status{}, full, Changes{}, Readiness{}} {
 		b, err := json.Marshal(document)
 		if err != nil {

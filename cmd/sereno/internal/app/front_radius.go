@@ -116,6 +116,9 @@ func (s *radiusService) status() admin.Service {
 	if sp := st.Spool; sp != nil {
 		out.Spool = spoolStatus(sp)
 	}
+	if sv := st.Survival; sv != nil {
+		out.Survival = &admin.Survival{Known: sv.Known, Answers: st.Answers[radiusfront.KindAuth][radiusfront.AnswerAccept][radiusfront.SourceSurvival]}
+	}
 	for _, cl := range st.Clients {
 		if cl.Unsigned > 0 {
 			out.Unsigned = append(out.Unsigned, cl.Name)
@@ -142,6 +145,9 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	if sp := st.Spool; sp != nil {
 		m.Spool = spoolMetrics(sp)
 	}
+	if sv := st.Survival; sv != nil {
+		m.Known = &sv.Known
+	}
 	for _, cl := range st.Clients {
 		m.Unsigned[cl.Name] = cl.Unsigned
 	}
@@ -150,6 +156,9 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 			for _, src := range []radiusfront.Source{radiusfront.SourceBackend, radiusfront.SourceDuplicate} {
 				m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: code.String(), Source: src.String()}] = 0
 			}
+		}
+		if st.Survival != nil && l.Kind == radiusfront.KindAuth {
+			m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: radiusfront.AnswerAccept.String(), Source: radiusfront.SourceSurvival.String()}] = 0
 		}
 		if st.Spool != nil && l.Kind == radiusfront.KindAcct {
 			m.Answers[admin.RADIUSAnswer{Kind: l.Kind.String(), Code: radiusfront.AnswerAccounting.String(), Source: radiusfront.SourceSpool.String()}] = 0

@@ -30,9 +30,6 @@ func Run(o Options, w io.Writer) error {
 	for _, warning := range report.Warnings {
 		log.Warn("configuration: " + warning.String())
 	}
-	if line := report.InactiveLine(); line != "" {
-		log.Info(line)
-	}
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)

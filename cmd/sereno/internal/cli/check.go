@@ -23,15 +23,11 @@ change neither.`,
 	path := ConfigFlag(cmd)
 	cmd.Flags().BoolVar(&noFiles, "no-files", false, "do not look at the files that the configuration names")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		loaded, report, err := LoadConfig(cmd, path(), config.Options{NoFiles: noFiles})
+		loaded, _, err := LoadConfig(cmd, path(), config.Options{NoFiles: noFiles})
 		if err != nil {
 			return err
 		}
-		summary := loaded.Summary()
-		if line := report.InactiveLine(); line != "" {
-			summary += line + "\n"
-		}
-		return show(cmd, cleanLines(summary))
+		return show(cmd, cleanLines(loaded.Summary()))
 	}
 	return cmd
 }

@@ -115,6 +115,10 @@ func servicesText(s admin.Status, now time.Time) string {
 			}
 			text += wrap(clean(v.Name)+": message_authenticator: require would break "+strings.Join(names, ", "), width) + "\n"
 		}
+		if v.Survival != nil {
+			text += wrap(fmt.Sprintf("%s: survival knows %s users, answered %s logins from memory",
+				clean(v.Name), amount(uint64(v.Survival.Known)), amount(v.Survival.Answers)), width) + "\n" //nolint:gosec // a count
+		}
 	}
 	return text
 }
