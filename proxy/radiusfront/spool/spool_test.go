@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -326,6 +327,15 @@ func TestR42WaitedFollowsNoClockThatJumps(t *testing.T) {
 	at.Add(int64(2 * time.Second))
 	if d, ok := s.Next(1); !ok || d.Waited != 2*time.Second {
 		t.Fatalf("%+v", d)
+	}
+}
+
+// TestR42AClockThatIsSetChangesNothing: times are taken from a clock with a monotonic reading (package time), which
+// nobody sets.
+func TestR42AClockThatIsSetChangesNothing(t *testing.T) {
+	s := open(t, t.TempDir())
+	if !strings.Contains(s.base.String(), " m=") || !strings.Contains(s.now().String(), " m=") {
+		t.Errorf("%v and %v are of the wall clock alone", s.base, s.now())
 	}
 }
 

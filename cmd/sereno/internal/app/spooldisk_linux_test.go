@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"layeh.com/radius"
+
+	"sereno/bench/stub"
+	"sereno/cmd/sereno/internal/admin"
+)
+
+// smallDisk puts the spool of pppoe on a file system of its own.
+func (s *site) smallDisk(options string) string {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, "state", "spool", "pppoe")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		if os.Getenv("SERENO_E2E") != "" {
+			s.t.Fatalf("mounting a tmpfs: %v", err)
+		}
+		s.t.Skipf("mounting a tmpfs needs root: %v", err)
+	}
+	s.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // or it goes with the machine
+	return dir
+}
+
+// acknowledged sends one record and says whether it was acknowledged at once.
+func (s *site) acknowledged(session string) bool {
+	s.t.Helper()
+	p := radius.New(radius.CodeAccountingRequest, []byte(nasSecret))
+	p.Add(1, radius.Attribute(strings.Repeat("x", 253)))
+	p.Add(40, radius.Attribute{0, 0, 0, 2})
+	p.Add(44, radius.Attribute(session))
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	answer, err := radius.Exchange(ctx, p, s.acct)
+	return err == nil && answer.Code == radius.CodeAccountingResponse
+}
+
+// TestR40AFullDiskIsAnAlarm: what it does not take is not acknowledged, that is said once and in words, and it is over
+// when there is room. Every record that was acknowledged is delivered.
+func TestR40AFullDiskIsAnAlarm(t *testing.T) {
+	s := newSite(t)
+	dir := s.smallDisk("size=256k")
+	n := s.start()
+	s.serversAre(admin.StateDown, stub.Mode{Fault: stub.Closed})
+	stored := uint64(0)
+	for ; s.acknowledged(fmt.Sprint("s", stored)); stored++ {
+		if stored > 2000 {
+			t.Fatal("256 KiB take them all")
+		}
+	}
+	until(t, 5*time.Second, "the alarm", func() bool { return strings.Contains(s.standing(), "spool-disk/pppoe") })
+	for _, a := range n.Status().Alarms {
+		if a.Name == "spool-disk" && !strings.Contains(a.Text, "no space left on device") {
+			t.Error(a.Text)
+		}
+	}
+	if sp := s.service("pppoe").Spool; sp.Accepts || sp.Error == "" || sp.DiskFailed == 0 || uint64(sp.Records) < stored {
+		t.Errorf("%d were acknowledged: %+v", stored, sp)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, 10*time.Second, "its end", func() bool { return s.standing() == "" })
+	if !s.acknowledged("after") {
+		t.Error("there is room, and nothing is acknowledged")
+	}
+	if s.logged("alarm", "alarm", "spool-disk") != 1 || s.logged("alarm over", "alarm", "spool-disk") != 1 {
+		t.Error("the log does not have it once")
+	}
+	s.serversAre(admin.StateUp, stub.Mode{})
+	until(t, 20*time.Second, "the delivery", func() bool { sp := s.service("pppoe").Spool; return sp.Records == 0 && sp.Delivered > stored })
+}
+
+// TestR40AReadOnlyDirectoryIsAnAlarm: the service serves without a spool and says why; nothing is acknowledged that
+// nobody has; a reload opens it once it can be written.
+func TestR40AReadOnlyDirectoryIsAnAlarm(t *testing.T) {
+	s := newSite(t)
+	dir := s.smallDisk("size=1m")
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	n := s.start()
+	until(t, 5*time.Second, "the alarm", func() bool { return s.standing() == "spool-unopened/pppoe" })
+	if text := n.Status().Alarms[0].Text; !strings.Contains(text, "read-only file system") || !strings.Contains(text, dir) {
+		t.Error(text)
+	}
+	if !s.acknowledged("live") {
+		t.Error("with servers it serves all the same")
+	}
+	s.serversAre(admin.StateDown, stub.Mode{Fault: stub.Closed})
+	if s.acknowledged("nobody has it") {
+		t.Error("a record that nobody has is acknowledged")
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.mustReload()
+	until(t, 5*time.Second, "its end", func() bool { return s.standing() == "" })
+	if !s.acknowledged("stored") {
+		t.Error("it is open, and nothing is acknowledged")
+	}
+}
