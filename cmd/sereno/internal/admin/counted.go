@@ -25,7 +25,8 @@ type counted struct {
 
 type serviceCounts struct {
 	requests, answers, drops, good, valid, hits, misses, stale, accepted, rejected uint64
-	inFlight, sessions, spooled                                                    int64
+	inFlight, entries, sessions, spooled                                           int64
+	oldest                                                                         float64
 	latency                                                                        Histogram
 }
 
@@ -74,7 +75,7 @@ func count(at time.Time, s *Snapshot) *counted {
 }
 
 func countDNS(m *DNSMetrics) serviceCounts {
-	c := serviceCounts{hits: m.CacheHits, misses: m.CacheMisses, inFlight: m.InFlight, good: m.Good, valid: m.Valid}
+	c := serviceCounts{hits: m.CacheHits, misses: m.CacheMisses, inFlight: m.InFlight, entries: m.CacheEntries, good: m.Good, valid: m.Valid}
 	for _, n := range m.Queries {
 		c.requests += n
 	}
@@ -111,7 +112,7 @@ func countRADIUS(m *RADIUSMetrics) serviceCounts {
 		c.latency.add(m.Latency[kind])
 	}
 	if m.Spool != nil {
-		c.spooled = m.Spool.Records
+		c.spooled, c.oldest = m.Spool.Records, m.Spool.OldestSeconds
 	}
 	return c
 }
@@ -213,7 +214,7 @@ func (c *serviceCounts) since(was *serviceCounts, seconds float64) serviceFigure
 		p50: latency.quantile(0.50), p95: latency.quantile(0.95), p99: latency.quantile(0.99),
 		inFlight: Figure(c.inFlight), hitRatio: Figure(hits / (hits + misses)), stale: rate(was.stale, c.stale, seconds),
 		accepted: rate(was.accepted, c.accepted, seconds), rejected: rate(was.rejected, c.rejected, seconds),
-		sessions: Figure(c.sessions), spooled: Figure(c.spooled),
+		sessions: Figure(c.sessions), spooled: Figure(c.spooled), entries: Figure(c.entries), oldest: Figure(c.oldest),
 	}
 }
 

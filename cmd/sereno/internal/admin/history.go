@@ -37,11 +37,13 @@ type ServiceHistory struct {
 
 	HitRatio List[Figure] `json:"hit_ratio,omitempty"` // DNS: of the queries that the cache was asked for
 	Stale    List[Figure] `json:"stale,omitempty"`     // DNS: stale answers a second
+	Entries  List[Figure] `json:"cache_entries,omitempty"`
 
 	Accepted List[Figure] `json:"accepted,omitempty"` // RADIUS: logins a second
 	Rejected List[Figure] `json:"rejected,omitempty"`
 	Sessions List[Figure] `json:"sessions,omitempty"`
 	Spooled  List[Figure] `json:"spool_records,omitempty"`
+	Oldest   List[Figure] `json:"spool_oldest_seconds,omitempty"`
 }
 
 // BackendHistory are the figures of one backend in one role.
@@ -105,7 +107,7 @@ type spanOfTime struct {
 }
 
 // kept are the lengths of time that history knows. Memory is bounded by the configuration:
-// 948 samples of 56 bytes for each service, 12 for each backend, 8 for each role of a pool
+// 948 samples of 64 bytes for each service, 12 for each backend, 8 for each role of a pool
 // and 4 for each neighbor.
 var kept = [...]spanOfTime{
 	{"10m", 2 * time.Second, 300},

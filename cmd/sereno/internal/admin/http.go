@@ -74,14 +74,14 @@ func (s *Server) endpoints() map[string]*endpoint {
 
 // handler serves the endpoints at one door, which listens on host.
 func (s *Server) handler(kind, host string) http.Handler {
-	endpoints, guard := s.endpoints(), newGuard(host, s.name)
+	endpoints, page, guard := s.endpoints(), pageFiles(), newGuard(host, s.name)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.recover(w, r)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		e := endpoints[r.URL.Path]
 		if e == nil {
-			e = &endpoint{}
+			e = &endpoint{serve: page[r.URL.Path]}
 		}
 		if kind == doorListen {
 			if err := guard.check(r, e); err != nil {

@@ -156,7 +156,7 @@ func TestO22ErrorsAreJSONWithTheirCode(t *testing.T) {
 		code         int
 		message      string
 	}{
-		{"GET", "/", nil, 404, "no such path"},
+		{"GET", "/nothing", nil, 404, "no such path"},
 		{"GET", "/api/v1/statusx", nil, 404, "no such path"},
 		{"GET", "//healthz", nil, 404, "no such path"},
 		{"GET", "/api/v1/../../healthz", nil, 404, "no such path"},

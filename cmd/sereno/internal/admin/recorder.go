@@ -53,8 +53,8 @@ func (n *names) equal(o *names) bool {
 
 type serviceFigures struct {
 	requests, answers, drops, failures, p50, p95, p99, inFlight Figure
-	hitRatio, stale                                             Figure
-	accepted, rejected, sessions, spooled                       Figure
+	hitRatio, stale, entries                                    Figure
+	accepted, rejected, sessions, spooled, oldest               Figure
 }
 
 type backendFigures struct{ requests, failures, latency Figure }
@@ -154,7 +154,7 @@ func (g *ring) columns(first int, step time.Duration) History {
 }
 
 var (
-	noService = serviceFigures{none, none, none, none, none, none, none, none, none, none, none, none, none, none}
+	noService = serviceFigures{none, none, none, none, none, none, none, none, none, none, none, none, none, none, none, none}
 	noBackend = backendFigures{none, none, none}
 )
 
@@ -179,9 +179,9 @@ func (h *ServiceHistory) add(n serviceName, f serviceFigures) {
 	}{
 		{&h.Requests, f.requests, true}, {&h.Answers, f.answers, true}, {&h.Drops, f.drops, true}, {&h.Failures, f.failures, true},
 		{&h.P50, f.p50, true}, {&h.P95, f.p95, true}, {&h.P99, f.p99, true}, {&h.InFlight, f.inFlight, true},
-		{&h.HitRatio, f.hitRatio, n.kind == kindDNS}, {&h.Stale, f.stale, n.kind == kindDNS},
+		{&h.HitRatio, f.hitRatio, n.kind == kindDNS}, {&h.Stale, f.stale, n.kind == kindDNS}, {&h.Entries, f.entries, n.kind == kindDNS},
 		{&h.Accepted, f.accepted, n.kind == kindRADIUS}, {&h.Rejected, f.rejected, n.kind == kindRADIUS},
-		{&h.Sessions, f.sessions, n.kind == kindRADIUS}, {&h.Spooled, f.spooled, n.spool},
+		{&h.Sessions, f.sessions, n.kind == kindRADIUS}, {&h.Spooled, f.spooled, n.spool}, {&h.Oldest, f.oldest, n.spool},
 	} {
 		if c.when {
 			*c.to = append(*c.to, c.v)

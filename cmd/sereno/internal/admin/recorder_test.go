@@ -31,11 +31,11 @@ func (w *world) snapshot() *Snapshot {
 	s := &Snapshot{
 		DNS: []DNSMetrics{{
 			Service: "resolver", Queries: map[string]uint64{"udp": w.queries}, Answers: map[DNSAnswer]uint64{{"udp", "cache", "NOERROR"}: w.queries},
-			CacheHits: w.hits, CacheMisses: w.queries - w.hits, Good: w.queries - w.bad, Valid: w.queries,
+			CacheEntries: 5, CacheHits: w.hits, CacheMisses: w.queries - w.hits, Good: w.queries - w.bad, Valid: w.queries,
 			Latency: map[string]*Histogram{"cache": {Bounds: []float64{0.001, 0.01, 0.1}, Counts: append([]uint64(nil), w.latencies...), SumSeconds: 1}},
 		}},
 		RADIUS: []RADIUSMetrics{{
-			Service: "pppoe", Requests: map[string]uint64{"auth": w.queries}, Sessions: 7, Spool: &SpoolMetrics{Records: 3},
+			Service: "pppoe", Requests: map[string]uint64{"auth": w.queries}, Sessions: 7, Spool: &SpoolMetrics{Records: 3, OldestSeconds: 9},
 			Answers: map[RADIUSAnswer]uint64{{"auth", "Access-Accept", "backend"}: w.queries / 2, {"auth", "Access-Accept", "duplicate"}: w.queries},
 			Drops:   map[RADIUSDrop]uint64{{"auth", "duplicate"}: w.queries, {"auth", "timeout"}: w.queries / 10},
 		}},
@@ -78,7 +78,7 @@ func TestO21HistoryShowsWhatHappenedInEachStep(t *testing.T) {
 	if p := float64(dns.P50[9]); math.Abs(p-0.0055) > 1e-6 {
 		t.Errorf("p50 %v, want the middle of the bucket", p)
 	}
-	if radius.Accepted[9] != 50 || radius.Drops[9] != 10 || radius.Sessions[9] != 7 || radius.Spooled[9] != 3 || radius.HitRatio != nil || dns.Accepted != nil {
+	if radius.Accepted[9] != 50 || radius.Drops[9] != 10 || radius.Sessions[9] != 7 || radius.Spooled[9] != 3 || radius.Oldest[9] != 9 || dns.Entries[9] != 5 || radius.HitRatio != nil || dns.Accepted != nil {
 		t.Errorf("%+v", radius)
 	}
 	if !math.IsNaN(float64(radius.P99[9])) {
