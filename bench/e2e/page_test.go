@@ -296,7 +296,11 @@ func pageNames(t *testing.T, s *stand) {
 		`"pppoe"`, `"<svg onload=window.owned=3>"`, `"core-1"`, `"<b>core</b>"`, `"dns-vip"`, `"javascript:window.owned=4"`, `"lab"`, `"</title><script>window.owned=5</script>"`,
 	)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Header.Del("Accept-Encoding") },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Del("Accept-Encoding")
+			r.Out.Header.Del("Origin")
+		},
 		FlushInterval: -1,
 		ModifyResponse: func(r *http.Response) error {
 			kind := r.Header.Get("Content-Type")

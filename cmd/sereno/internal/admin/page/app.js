@@ -76,20 +76,28 @@ function soon(f, wait, least) {
   };
 }
 
-const byObject = (t) => ({
-  from: Date.parse(t.from),
+// began is where the drawing of a timeline begins: with the books, if these are younger.
+function began(t) {
+  const [from, to] = [Date.parse(t.from), Date.parse(t.to)];
+  const first = Math.min(to, ...t.objects.map((o) => Date.parse(o.first)));
+  return Math.max(from, Math.min(first, to - 120e3));
+}
+
+const byObject = (t, label) => ({
+  from: began(t),
   to: Date.parse(t.to),
+  label: began(t) > Date.parse(t.from) ? "Last " + long((Date.parse(t.to) - began(t)) / 1000) + ", since the books began" : label,
   services: new Map(t.objects.filter((o) => o.kind === "service").map((o) => [o.name, o])),
   backends: new Map(t.objects.filter((o) => o.kind === "backend").map((o) => [`${o.pool}/${o.name}/${o.role}`, o])),
 });
 
 const fetchTimeline = soon(async () => {
-  timeline = byObject(await ask("/api/v1/timeline?since=24h"));
+  timeline = byObject(await ask("/api/v1/timeline?since=24h"), "Last 24 hours");
   draw("pools");
 }, 300, 3000);
 
 const fetchBooks = soon(async () => {
-  [books, month] = [await ask("/api/v1/availability"), byObject(await ask("/api/v1/timeline?since=30d"))];
+  [books, month] = [await ask("/api/v1/availability"), byObject(await ask("/api/v1/timeline?since=30d"), "Last 30 days")];
   draw("availability");
 }, 500, 15000);
 

@@ -32,6 +32,7 @@ function makeService(o) {
   node._budgetText = el("p");
   node._rows = el("tbody");
   node._month = strip(o.name + ", last 30 days", "degraded");
+  node._length = el("h4");
   node._days = el("div", { class: "days", role: "img" });
   node._chart = chart(o.name + ": error budget left, last 30 days", [{ label: "of the time allowed", colour: "s1", fill: true, step: true }], (v) => (v === null || v === undefined ? "–" : percent(v, 1)), {
     sync: false, days: true, range: (low) => [Math.min(0, low ?? 0), 105], // what is overdrawn by more than all of it is drawn as that
@@ -47,7 +48,7 @@ function makeService(o) {
       el("div", { class: "grow" }, el("table", { class: "rows tight" }, el("caption", { class: "unseen", text: "Availability of " + o.name }),
         el("thead", {}, el("tr", {}, ...["Last", "Available", "Answered well", "Outages", "Longest", "MTTR", "MTBF", "Unknown"].map((t, i) => el("th", { scope: "col", class: i ? "n" : null, text: t })))), node._rows))),
     el("div", { class: "columns" },
-      el("div", { class: "grow" }, el("h4", { text: "Day by day, and to the second" }), node._days, node._month, node._chart),
+      el("div", { class: "grow" }, node._length, node._days, node._month, node._chart),
       el("div", { class: "grow" }, el("h4", { text: "Outages of the last 30 days" }), node._none, node._outages, node._more)),
   );
   return node;
@@ -85,10 +86,9 @@ function fillMonth(node, object, month, allowed) {
   const spans = course(object, month.to);
   fillStrip(node._month, spans, month.from, month.to);
   fillDays(node._days, spans, month);
+  say(node._length, `Day by day; below: ${month.label.toLowerCase()}, to the second`);
   const times = [month.from / 1000];
   const lefts = [100];
-  const known = spans.find((s) => s.state !== "unknown");
-  if (known && known.from > month.from) times[0] = known.from / 1000;
   let down = 0;
   for (const s of spans) {
     if (s.state !== "down") continue;

@@ -56,8 +56,8 @@ function options(node, lines, word, o) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: o.sync === false ? undefined : { key: "time", setSeries: false } },
     scales: { x: { time: true, range: () => [node._from ?? 0, node._to ?? 1] }, y: { range: (_, low, high) => o.range?.(low, high) ?? [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
     axes: [
-      { ...axis, size: 22, space: 60, values: (_, ticks) => ticks.map((t) => (o.days ? day(t) : hour(t * 1000))) },
-      { ...axis, size: 58, space: 28, values: (_, ticks) => ticks.map((t) => word(t)) },
+      { ...axis, size: 22, space: 60, values: (_, ticks) => ticks.map((t) => (o.days && node._to - node._from > 2 * 86400 ? day(t) : node._to - node._from < 240 ? at(t * 1000).slice(-8) : hour(t * 1000))) },
+      { ...axis, size: 58, space: 28, incrs: o.range === whole ? [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b) : undefined, values: (_, ticks) => ticks.map((t) => word(t)) },
     ],
     series: [{}, ...lines.map((l) => ({
       label: l.label, stroke: () => colour(l.colour), width: 1.5, dash: dashes[l.dash ?? 0], points: { show: false }, spanGaps: false,
@@ -96,8 +96,8 @@ export function recolour() {
   for (const node of document.querySelectorAll(".chart")) node._plot?.redraw(false, true);
 }
 
-const ratio = (low, high) => [0, 1];
-const whole = (low, high) => [0, Math.max(1, Math.ceil((high ?? 1) * 1.15))];
+const ratio = () => [0, 1];
+const whole = (_, high) => [0, Math.max(1, Math.ceil((high ?? 1) * 1.15))];
 
 function serviceCharts(v) {
   const key = "service/" + v.name;
@@ -136,8 +136,10 @@ export function showCharts(s, past) {
   const parent = byId("chart-list");
   show(byId("charts-empty"), past.times.length === 0 && all.length > 0);
   const to = Math.max(now() / 1000, past.times.at(-1) ?? 0);
+  // A young node's first minutes are not a line at the edge.
+  const from = Math.max(to - past.seconds, Math.min((past.times[0] ?? to) - 2, to - 60));
   list(parent, all, (c) => c.title + "\n" + c.lines.map((l) => l.label).join("\n"), (c) => chart(c.title, c.lines, c.word, c.o), (node, c) => {
     set(node, "data-points", past.times.length);
-    draw(node, to - past.seconds, to, past.times, ...c.names.map((name, i) => past.column(c.keys?.[i] ?? c.key, name)));
+    draw(node, from, to, past.times, ...c.names.map((name, i) => past.column(c.keys?.[i] ?? c.key, name)));
   });
 }

@@ -1,7 +1,7 @@
 // Services, backends, routes and sessions, as they are now.
 
 import { el, byId, say, set, show, list, badge, rebadge, since, resince, svg } from "./dom.js";
-import { level, why, perSecond, latency, share, many, long, plural } from "./words.js";
+import { level, why, sickness, perSecond, latency, share, many, long, plural } from "./words.js";
 import { strip, fillStrip, course } from "./strips.js";
 
 // figure is a number with what it is.
@@ -85,13 +85,13 @@ function drawSpark(node, values) {
       gap = true;
       return;
     }
-    end = 300 - (values.length - 1 - i);
+    end = 300 - ((values.length - 1 - i) * 300) / Math.max(30, values.length);
     first ??= end;
-    d += `${gap ? "M" : "L"}${end} ${(38 - (v / most) * 34).toFixed(1)}`;
+    d += `${gap ? "M" : "L"}${end.toFixed(1)} ${(38 - (v / most) * 34).toFixed(1)}`;
     gap = false;
   });
   set(line, "d", d || null);
-  set(area, "d", d ? `${d}L${end} 40L${first} 40Z`.replace(/(?!^)M/g, "L") : null);
+  set(area, "d", d ? `${d}L${end.toFixed(1)} 40L${first.toFixed(1)} 40Z`.replace(/(?!^)M/g, "L") : null);
 }
 
 function emptyNote(parent, empty, text) {
@@ -113,6 +113,7 @@ export function showPools(s, last, timeline) {
     const spare = r.healthy - r.min_healthy;
     const text = `${many(r.healthy)} of ${many(g.backends.length)} healthy, needs ${many(r.min_healthy)}`;
     rebadge(node._badge, r.state === "down" ? "bad" : spare <= 0 || r.healthy < g.backends.length ? "warn" : "good", text);
+    say(node._length, timeline ? timeline.label : "Last 24 hours");
     list(node._rows, g.backends, (b) => b.name, (b) => makeBackend(b, g), (row, b) => fillBackend(row, b, g, last, timeline));
   });
 }
@@ -121,11 +122,13 @@ function makePool(g) {
   const node = el("article", { class: "panel" });
   node._badge = badge();
   node._rows = el("tbody");
+  node._length = el("th", { scope: "col", class: "wide" });
+  const columns = [["State", ""], ["Backend", ""], null, ["Requests/s", "n"], ["Failures/s", "n"], ["Latency", "n"], ["Weight", "n"]];
   node.append(
     el("div", { class: "top" }, el("h3", {}, el("span", { text: g.pool }), " ", el("span", { class: "kind", text: { dns: "DNS", auth: "RADIUS auth", acct: "RADIUS acct" }[g.role.role] ?? g.role.role })), el("p", {}, node._badge)),
     el("table", { class: "rows backends" },
       el("caption", { class: "unseen", text: `Backends of ${g.pool}, ${g.role.role}` }),
-      el("thead", {}, el("tr", {}, ...[["State", ""], ["Backend", ""], ["Last 24 hours", "wide"], ["Requests/s", "n"], ["Failures/s", "n"], ["Latency", "n"], ["Weight", "n"]].map(([t, c]) => el("th", { scope: "col", text: t, class: c || null })))),
+      el("thead", {}, el("tr", {}, ...columns.map((c) => (c ? el("th", { scope: "col", text: c[0], class: c[1] || null }) : node._length)))),
       node._rows),
   );
   return node;
@@ -138,7 +141,7 @@ function makeBackend(b, g) {
   row._badge = badge();
   row._since = since();
   row._why = el("p", { class: "why" });
-  row._strip = strip(`${g.pool}/${b.name} ${b.role}, last 24 hours`, "suspect");
+  row._strip = strip(`${g.pool}/${b.name} ${b.role}, last 24 hours at most`, "suspect");
   row._address = el("p", { class: "dim" });
   row._n = ["Requests/s", "Failures/s", "Latency", "Weight"].map((t) => cell(t, "n"));
   row.append(
@@ -153,8 +156,7 @@ function fillBackend(row, b, g, last, timeline) {
   set(row, "data-level", level(b.state));
   rebadge(row._badge, level(b.state), b.state);
   resince(row._since, b.since);
-  const probe = !b.last_probe.ok && b.last_probe.error ? b.last_probe.error : "";
-  const words = [b.reason ? why(b.reason) : "", probe].filter(Boolean).join(": ");
+  const words = sickness(b);
   say(row._why, words);
   show(row._why, words !== "");
   say(row._address, b.address + (b.backup ? ", hot spare" : ""));

@@ -36,6 +36,7 @@ export function strip(label, suspect) {
 
 // fillStrip draws spans ({from, to in ms, state, cause}) between two moments.
 export function fillStrip(node, spans, from, to) {
+  spans = spans.filter((s) => s.to > from).map((s) => (s.from < from ? { ...s, from } : s));
   node._from = from;
   node._to = to;
   const old = node._at === undefined ? null : node._spans?.[node._at];
@@ -55,7 +56,6 @@ export function fillStrip(node, spans, from, to) {
     set(rect, "y", y);
     set(rect, "height", h);
   });
-  // Outages are drawn above what is beside them.
   set(node, "aria-label", summary(node));
   if (old) {
     const again = spans.findIndex((s) => s.from === old.from);

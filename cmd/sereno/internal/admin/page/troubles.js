@@ -1,7 +1,7 @@
 // What is wrong now, since when, and what to type: the first thing on the page.
 
 import { el, byId, say, set, show, list, shape, reshape, rebadge, since, resince } from "./dom.js";
-import { level, graver, why, plural, many, long, at } from "./words.js";
+import { level, graver, why, sickness, plural, many, long, at } from "./words.js";
 
 // troubles reads a status, and the newest figures by service. Each has level, text, why, since (RFC 3339 or ""), and command.
 export function troubles(s, last) {
@@ -64,8 +64,7 @@ function poolTroubles(p, add) {
     told.set(key, { b, roles: [b.role], level: lvl });
   }
   for (const [key, { b, roles, level: lvl }] of told) {
-    const detail = b.last_probe.error && !b.last_probe.ok ? `: ${b.last_probe.error}` : "";
-    add(lvl, key, `Backend ${p.name}/${b.name} (${roles.join(", ")}) is ${b.state}`, why(b.reason) + detail, b.since);
+    add(lvl, key, `Backend ${p.name}/${b.name} (${roles.join(", ")}) is ${b.state}`, sickness(b), b.since);
   }
 }
 
@@ -103,7 +102,7 @@ export function showNow(s, last) {
   const line = byId("headline-since");
   if (!line.firstChild) line.append(el("span"), since());
   show(line, Boolean(first || calm));
-  say(line.firstChild, found.length && first ? "since " : "unchanged ");
+  say(line.firstChild, `${first ? "since" : "unchanged since"} ${at(Date.parse(first ?? calm))}, for `);
   resince(line.lastChild, first ?? calm);
 
   list(byId("troubles"), found, (t) => t.key, makeTrouble, (node, t) => {
@@ -112,6 +111,7 @@ export function showNow(s, last) {
     say(node._text, t.text);
     say(node._why, t.why);
     resince(node._since, t.since || null);
+    show(node._for, Boolean(t.since));
     show(node._command, Boolean(t.command));
     say(node._command, t.command);
   });
@@ -133,7 +133,8 @@ function makeTrouble(t) {
   node._text = el("strong");
   node._why = el("span", { class: "why" });
   node._since = since();
+  node._for = el("span", { class: "dim" }, " for ", node._since);
   node._command = el("code");
-  node.append(node._shape, el("div", {}, el("p", {}, node._text, " ", node._since), el("p", {}, node._why), node._command));
+  node.append(node._shape, el("div", {}, el("p", {}, node._text, node._for), el("p", {}, node._why), node._command));
   return node;
 }

@@ -124,3 +124,11 @@ const reasons = {
 
 // why is a reason in words; one that is not known here stands for itself.
 export const why = (reason) => reasons[reason] ?? reason;
+
+// sickness is what is wrong with a backend: the reason, and what its last probe met, unless
+// that says the same.
+export function sickness(b) {
+  const met = b.last_probe.ok ? "" : b.last_probe.error;
+  if (met && (b.reason === "refused" || b.reason === "unreachable")) return met;
+  return [b.reason ? why(b.reason) : "", met].filter(Boolean).join(": ");
+}
