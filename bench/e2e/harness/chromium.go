@@ -206,5 +206,6 @@ func (t *Tab) Close() {
 	for _, f := range t.Faults() {
 		t.lab.t.Errorf("the page: %s", f)
 	}
+	_ = chromedp.Cancel(t.ctx) // waits until it is closed
 	t.cancel()
 }

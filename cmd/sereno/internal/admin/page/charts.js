@@ -52,7 +52,7 @@ export function chart(title, lines, word, o = {}) {
 function options(node, lines, word, o) {
   const axis = { stroke: () => colour("dim"), grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", gap: 4 };
   return {
-    width: 300, height, legend: { show: false }, padding: [8, 6, 0, 0],
+    width: 300, height, legend: { show: false }, padding: [8, 22, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: o.sync === false ? undefined : { key: "time", setSeries: false } },
     scales: { x: { time: true, range: () => [node._from ?? 0, node._to ?? 1] }, y: { range: (_, low, high) => o.range?.(low, high) ?? [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
     axes: [
@@ -103,7 +103,7 @@ function serviceCharts(v) {
   const key = "service/" + v.name;
   const out = [
     { title: `${v.name}: requests a second`, key, names: ["requests", "answers", "failures", "drops"], word: perSecond,
-      lines: [{ label: "received", colour: "s1", fill: true }, { label: "answered", colour: "s2", dash: 1 }, { label: "not well", colour: "bad" }, { label: "dropped", colour: "s3", dash: 2 }] },
+      lines: [{ label: "received", colour: "s1", fill: true }, { label: "answered", colour: "s2", dash: 1 }, { label: "failed", colour: "bad" }, { label: "dropped", colour: "s3", dash: 2 }] },
     { title: `${v.name}: latency`, key, names: ["p50_seconds", "p95_seconds", "p99_seconds"], word: latency,
       lines: [{ label: "p50", colour: "s1" }, { label: "p95", colour: "s3", dash: 1 }, { label: "p99", colour: "s4", dash: 2 }] },
   ];

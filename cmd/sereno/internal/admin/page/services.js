@@ -62,7 +62,7 @@ function makeService(v) {
   node._listen = el("p", { class: "listen dim" });
   node._unsigned = el("p", { class: "dim note" });
   node._spark = svg("svg", { class: "spark", viewBox: "0 0 300 40", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { class: "area" }), svg("path", { class: "line" }));
-  node._figures = { requests: figure("requests/s"), failures: figure("not answered well/s"), half: figure("latency p50"), most: figure("latency p99"), flight: figure("in flight") };
+  node._figures = { requests: figure("requests/s"), failures: figure("failed/s"), half: figure("latency p50"), most: figure("latency p99"), flight: figure("in flight") };
   if (v.kind === "dns") Object.assign(node._figures, { hits: figure("cache hits"), entries: figure("in the cache") });
   else Object.assign(node._figures, { logins: figure("accepts/s"), rejects: figure("rejects/s"), sessions: figure("sessions"), spool: figure("spool") });
   node.append(
