@@ -38,6 +38,7 @@ func newFakeWorld(t *testing.T) *fakeWorld {
 }
 
 func (f *fakeWorld) now() time.Time        { return f.clock }
+func (f *fakeWorld) page(int) string       { return "http://127.64.1.1:8053/" }
 func (f *fakeWorld) listening() bool       { return true }
 func (f *fakeWorld) trouble() <-chan error { return f.troubles }
 

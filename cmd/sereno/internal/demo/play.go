@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ const newsEvery = 10 * time.Second
 // play goes on serving, tells what changes, and takes commands until ctx ends or the player quits.
 func (s *story) play(ctx context.Context, in io.Reader, st *stage) error {
 	s.title("your turn")
-	s.say("The demo goes on until Ctrl-C. Status of site 1: %s", st.bestPage(ctx))
+	s.say("The demo goes on until Ctrl-C. Site 1 in a browser: %s", st.page(0))
 	s.more("or, in another terminal:")
 	s.plain("sereno status --socket %s", st.socket(0))
 	s.more("Type a command and Enter (backends: %s):", strings.Join(st.backends(), " "))
@@ -102,18 +101,4 @@ func describe(c change) string {
 		return fmt.Sprintf("no site announces %s: the clients have nowhere to go", c.Prefix)
 	}
 	return fmt.Sprintf("%s leads to site %d", c.Prefix, c.Site+1)
-}
-
-// bestPage is the address of the page that a browser can show: the web page, else the status as JSON.
-func (s *stage) bestPage(ctx context.Context) string {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.page(0), nil)
-	if err == nil {
-		if reply, err := http.DefaultClient.Do(request); err == nil {
-			defer reply.Body.Close()
-			if reply.StatusCode == http.StatusOK {
-				return s.page(0)
-			}
-		}
-	}
-	return s.page(0) + "api/v1/status"
 }

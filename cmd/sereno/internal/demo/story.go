@@ -15,6 +15,7 @@ import (
 type world interface {
 	listening() bool
 	status(site int) (*admin.Status, error)
+	page(site int) string
 	startClients() error
 	traffic() (dns, radius load.Books)
 	stopClients() (dns, radius load.Books, missing uint64)
@@ -59,6 +60,7 @@ func (s *story) begin(ctx context.Context) error {
 		}
 		s.say("%s: services up, BGP session established", what)
 	}
+	s.say("watch it in a browser: %s", s.w.page(0))
 	for _, prefix := range []string{dnsPrefix, radiusPrefix} {
 		if _, err := s.routeVia(ctx, prefix, 0); err != nil {
 			return err
