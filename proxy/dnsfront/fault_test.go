@@ -214,3 +214,47 @@ func waiting(f *front) int64 {
 	s := f.Stats()
 	return s.TotalInFlight()
 }
+
+func TestO23AFloodOfBadQueriesIsAFewLines(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	f := newFront(t, setup{backends: 1, config: func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }})
+	f.lockBooks()
+	f.log = newLogger(zap.New(core), "resolver")
+	f.unlockBooks()
+	other, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 3)}, net.UDPAddrFromAddrPort(f.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for i := range uint64(1000) {
+		raw := []byte{0, 1, 2}
+		if i%2 == 0 {
+			raw = packed(t, asking("www.example.", dns.TypeA)) // from where nobody may ask
+		}
+		if _, err := other.Write(raw); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 99 {
+			until(t, "the flood", func() bool { s := f.Stats(); return s.TotalQueries() == i+1 })
+		}
+	}
+	// Replies that fit no question: each asks for a line.
+	f.resolvers[0].set(func(q *request) [][]byte {
+		if q.tcp {
+			return normal(q)
+		}
+		wrong := normal(q)[0]
+		wrong[0] ^= 1
+		return [][]byte{wrong, wrong, wrong, wrong}
+	})
+	for i := range 20 {
+		f.ask(asking(unique(i), dns.TypeA)) // over TCP after the third
+	}
+	if got := logs.All(); len(got) != 1 {
+		t.Errorf("%d lines: %v", len(got), got)
+	}
+	f.log.repeats.Close()
+	if got := logs.All(); len(got) != 2 {
+		t.Errorf("%d lines: %v", len(got), got)
+	}
+}
