@@ -15,8 +15,8 @@
 //     hit and no other (R44). They are counted and kept in damaged-*.bin, which
 //     nobody deletes and which is not in MaxBytes.
 //   - A crash at any byte loses nothing that was acknowledged. A record that was
-//     delivered within 50 ms before it may be delivered again; after a power
-//     loss, within about a second.
+//     delivered within 50 ms before it, or during the sync that was under way, may
+//     be delivered again; after a power loss, within about a second.
 //   - A disk that fails or is full is told once, refuses records in the
 //     meantime, and is tried again every second. What is stored is delivered on.
 //   - Times do not jump: how long a record waited is by the monotonic clock,
