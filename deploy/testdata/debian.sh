@@ -16,6 +16,7 @@ if [ -z "${INSIDE:-}" ]; then
   mount -t tmpfs tmpfs "$over/root/run"
   mount --rbind /dev "$over/root/dev"
   mkdir -p "$over/root/tmp"
+  rm -rf "$over"/root/{var/lib,etc}/sereno # what a node of this machine has left there
   cp "$deb" "$over/root/tmp/sereno.deb"
   cp "$0" "$over/root/tmp/debian.sh"
   INSIDE=1 chroot "$over/root" bash /tmp/debian.sh /tmp/sereno.deb
@@ -23,6 +24,7 @@ if [ -z "${INSIDE:-}" ]; then
 fi
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 
+mkdir -p /var/lib/sereno && touch /var/lib/sereno/lock # root ran it by hand before
 dpkg -i "$deb" >&2
 getent passwd sereno >/dev/null || die "there is no user sereno"
 [ "$(stat -c '%U %a' /var/lib/sereno)" = 'sereno 700' ] || die "/var/lib/sereno is $(stat -c '%U %a' /var/lib/sereno)"
@@ -47,7 +49,7 @@ for _ in $(seq 100); do
 done
 as sereno status >&2 || die "no node answers"
 [ "$(dig +short +time=2 +tries=1 @127.0.0.1 CH TXT id.server)" != "" ] || die "port 53 does not answer"
-kill -TERM $node
+kill -TERM "$(pgrep -x -u sereno sereno | head -n 1)"
 wait $node || die "the node ended with $?"
 
 mkdir -p /var/lib/sereno/spool/pppoe

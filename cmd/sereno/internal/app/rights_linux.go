@@ -34,7 +34,7 @@ func confine(c *config.Config) error {
 		writable = append(writable, dir)
 	}
 	err := landlock.V5.BestEffort().RestrictPaths(
-		landlock.RODirs("/"), landlock.RWDirs(writable...), landlock.RWFiles(os.DevNull))
+		landlock.RODirs("/"), landlock.RWDirs(writable...), landlock.RWFiles(os.DevNull).IgnoreIfMissing())
 	if err != nil {
 		return fmt.Errorf("giving up writing outside of %v: %w", writable, err)
 	}
