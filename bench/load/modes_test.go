@@ -1,6 +1,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net/netip"
@@ -18,7 +19,10 @@ func TestO10BenchTransports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secure, roots := newTLSFront(t, r.Addr())
 	for name, c := range map[string]DNSConfig{
+		"IPv6":    {Targets: []netip.AddrPort{newResolverAt(t, "[::1]:0").Addr()}, Names: 50},
+		"TLS":     {Transport: TLS, TLS: &tls.Config{RootCAs: roots, ServerName: "resolver.test"}, Targets: []netip.AddrPort{secure}, Names: 50},
 		"TCP":     {Transport: TCP, Names: 50},
 		"large":   {Transport: TCP, Labels: "size-3000", Types: []uint16{stub.TypeTXT}, Names: 5},
 		"list":    {List: list, Real: true, DO: true, New: 0.1},
@@ -30,7 +34,10 @@ func TestO10BenchTransports(t *testing.T) {
 		"ceiling": {Common: Common{Window: 20, Rate: 3000}, Names: 100},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.Targets, c.Limit = []netip.AddrPort{r.Addr()}, 500
+			c.Limit = 500
+			if len(c.Targets) == 0 {
+				c.Targets = []netip.AddrPort{r.Addr()}
+			}
 			if c.Rate == 0 && c.Window == 0 {
 				c.Rate = 5000
 			}

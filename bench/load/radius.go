@@ -38,6 +38,9 @@ type RADIUS struct {
 	p []*subscribers
 }
 
+// mostSockets bounds the source ports that nobody asked for: a million requests that wait for an answer are enough.
+const mostSockets = 4096
+
 // NewRADIUS opens the sockets. Targets that are not of this host are errors.
 func NewRADIUS(c RADIUSConfig) (*RADIUS, error) {
 	c.Timeout = orDefault(c.Timeout, 10*time.Second)
@@ -55,7 +58,7 @@ func NewRADIUS(c RADIUSConfig) (*RADIUS, error) {
 		return nil, errors.New("a secret is needed")
 	}
 	// 256 identifiers for each source port: enough that none comes again before its request is over.
-	c.Sockets = orDefault(c.Sockets, min(max(8, int(max(c.Rate, c.MaxRate, float64(c.Window))*c.Timeout.Seconds()/200)), maxSockets))
+	c.Sockets = orDefault(c.Sockets, min(max(8, int(max(c.Rate, c.MaxRate, float64(c.Window))*c.Timeout.Seconds()/200)), mostSockets))
 	var targets [][]netip.AddrPort
 	for _, t := range c.Targets {
 		if c.Acct > 0 && !t.Acct.IsValid() {

@@ -41,6 +41,8 @@ The secret is taken from --secret-file, --secret or $` + benchSecretVariable + `
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)
+	f.plan.To = 100_000
+	cmd.Flags().Lookup("to").DefValue = "100000"
 	s := cmd.Flags()
 	s.StringVar(&auth, "auth", "127.0.0.1:1812", "`ADDRESS:PORT` for authentication")
 	s.StringVar(&acct, "acct", "", "`ADDRESS:PORT` for accounting")

@@ -20,6 +20,8 @@ func (s *story) play(ctx context.Context, in io.Reader, st *stage) error {
 	s.say("The demo goes on until Ctrl-C. Site 1 in a browser: %s", st.page(0))
 	s.more("or, in another terminal:")
 	s.plain("sereno status --socket %s", st.socket(0))
+	s.more("What site 1 can do, with a page of charts:")
+	s.plain("sereno bench dns --target %s --simulated --search --html report.html", st.layout.at(dnsHost(0), dnsPort))
 	s.more("Type a command and Enter (backends: %s):", strings.Join(st.backends(), " "))
 	s.more("  kill dns-1       its ports are closed: the kernel refuses")
 	s.more("  freeze dns-1     it takes packets and never answers")
