@@ -233,7 +233,7 @@ func report() *Report {
 	r.Title, r.Target, r.Command = "DNS "+evil, "t"+evil, "sereno bench "+evil
 	r.Settings = []Setting{{evil, evil}}
 	r.Host.Name = evil
-	r.Knee = &Knee{Rate: 2000, Broken: 4000, Limit: "loss", Windows: 3}
+	r.Knee = &Knee{Rate: 2000, Broken: 4000, Limit: "loss", Confirmed: true, Windows: 3}
 	for i, j := range []Judgement{Held, Broken, Unfit} {
 		r.Windows = append(r.Windows, Window{Phase: Bracket, Target: float64(int(2000) << i), Rate: 2000, Latency: Latency{P50: 1e-4, P99: 2e-3, Max: 1}, Judgement: j, Why: evil})
 	}

@@ -30,17 +30,18 @@ const (
 	growth       = 2   // of the rate while bracketing
 	clearly      = 0.7 // of a bound: below it one window is enough to believe that the bound is held
 	votes        = 2   // as many equal judgements decide, where one does not
-	maxUnfit     = 2   // unfit windows at one rate, after which the generator is the limit
+	maxUnfit     = 3   // unfit windows at one rate, after which the generator is the limit
 	confirmation = 2   // the confirming window is so many times longer
-	maxConfirms  = 4
+	maxConfirms  = 5
 )
 
 // Knee is what a search found.
 type Knee struct {
-	Rate    float64 `json:"rate"`    // the highest that held, also when it was confirmed; 0: not even the first
-	Broken  float64 `json:"broken"`  // the lowest that did not; 0: none
-	Limit   string  `json:"limit"`   // why it goes no higher: "loss", "p99", "generator", "maximum", "interrupted"
-	Windows int     `json:"windows"` // how many were measured
+	Rate      float64 `json:"rate"`      // the highest that held; 0: none
+	Broken    float64 `json:"broken"`    // the lowest that did not; 0: none
+	Confirmed bool    `json:"confirmed"` // whether it held for longer, too
+	Limit     string  `json:"limit"`     // why it goes no higher: "loss", "p99", "generator", "maximum", "interrupted"
+	Windows   int     `json:"windows"`   // how many were measured
 }
 
 // search looks for the knee. measure measures one window; its error ends the search. Loss and latency are noisy, so a
@@ -111,8 +112,10 @@ func (s *search) bracket() (low, high float64, err error) {
 	}
 }
 
-// confirm measures the knee for longer, and goes down as long as it does not hold.
-func (s *search) confirm(rate float64) error {
+// confirm measures the knee for longer, and goes down, further each time, as long as it does not hold. A generator that
+// is too late to say leaves it as it was found.
+func (s *search) confirm(found float64) error {
+	rate, step := found, 1+s.plan.Precision
 	for range maxConfirms {
 		if rate <= 0 {
 			break
@@ -121,12 +124,12 @@ func (s *search) confirm(rate float64) error {
 		if err != nil {
 			return err
 		}
-		if held {
-			s.knee.Rate = rate
+		if held || s.knee.Limit == "generator" {
+			s.knee.Rate, s.knee.Confirmed = rate, held
 			return nil
 		}
 		s.knee.Broken = rate
-		rate /= 1 + s.plan.Precision
+		rate, step = rate/step, step*step
 	}
 	s.knee.Rate = 0
 	return nil

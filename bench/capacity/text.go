@@ -74,6 +74,8 @@ func (r *Report) Verdict() string {
 		return fmt.Sprintf("the knee is above %s/s, the highest rate that was tried (%s)", count(k.Rate), bounds)
 	case k != nil && k.Limit == "interrupted":
 		return fmt.Sprintf("interrupted; until then the highest rate that held is %s/s (%s)", count(k.Rate), bounds)
+	case k != nil && !k.Confirmed:
+		return fmt.Sprintf("the knee is near %s/s, not confirmed: the generator was late (%s)", count(k.Rate), bounds)
 	case k != nil:
 		return fmt.Sprintf("the knee is at %s/s: above it %s (%s)", count(k.Rate), limits[k.Limit], bounds)
 	case r.Held:
