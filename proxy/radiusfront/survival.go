@@ -91,12 +91,16 @@ func (w *worker) login(pool string, strip bool, secret *radwire.Secret, p []byte
 
 // witness learns from a backend's verified reply p to the request req.
 func (w *worker) witness(f *flight, req, p []byte) {
-	l, ok := w.login(f.target.name, f.userName != nil, f.secret, req, &w.ix)
-	if !ok {
+	if radwire.PacketCode(p) != radwire.AccessAccept { // whatever the method
+		user := w.ix.FirstValue(req, radwire.AttrUserName)
+		if r, ok := w.view.realms.find(realmOf(user)); ok && r.strip {
+			user = withoutRealm(user)
+		}
+		w.service.survivors.forget(w.service.survivors.key(f.target.name, user))
 		return
 	}
-	if radwire.PacketCode(p) != radwire.AccessAccept {
-		w.service.survivors.forget(l.key)
+	l, ok := w.login(f.target.name, f.userName != nil, f.secret, req, &w.ix)
+	if !ok {
 		return
 	}
 	w.attrs = repeatable(w.attrs[:0], p)

@@ -76,7 +76,7 @@ func (s *survival) fit(attrs []byte, timeout uint32) []byte {
 		rest = rest[rest[1]:]
 		switch {
 		case attr[0] == radwire.AttrSessionTimeout:
-			if v, ok := secondsOf(attr[2:]); ok {
+			if v, ok := secondsOf(attr[2:]); ok && v > 0 { // 0: no bound of the server's
 				timeout = min(timeout, v)
 			}
 			continue

@@ -202,12 +202,12 @@ func (s *survivors) load(now time.Time) (damaged int, err error) {
 	}
 }
 
-// discard turns the store off and forgets everything, on disk too.
+// discard turns the store off and forgets everything, on disk too, also what an earlier
+// process left: while it is off nobody notes who is rejected.
 func (s *survivors) discard(dir, service string) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.mu.Lock()
-	on := s.secret != nil
 	s.secret, s.bytes = nil, 0
 	clear(s.known)
 	clear(s.changed)
@@ -216,7 +216,7 @@ func (s *survivors) discard(dir, service string) error {
 		s.file.close()
 		s.file = nil
 	}
-	if !on || dir == "" {
+	if dir == "" {
 		return nil
 	}
 	return errors.Join(removeIfThere(survivalPath(dir, service)), removeIfThere(survivalKeyPath(dir, service)))
