@@ -139,9 +139,13 @@ func outside(cmd *cobra.Command, scenarios []lab.Scenario, o lab.Options) error 
 			return fmt.Errorf("building sereno: %w\n%s", err, out)
 		}
 	}
+	binary, err := filepath.Abs(o.Sereno) // it is started from another directory
+	if err != nil {
+		return err
+	}
 	broken := false
 	for _, s := range scenarios {
-		args := []string{"run", s.Name, "--sereno", o.Sereno, fmt.Sprintf("--short=%v", o.Short)}
+		args := []string{"run", s.Name, "--sereno", binary, fmt.Sprintf("--short=%v", o.Short)}
 		code := busyCode
 		for try := 0; try < tries && code == busyCode; try++ {
 			var err error
