@@ -58,7 +58,8 @@ func routerRestarted(p *play) error {
 		return err
 	}
 	moved := time.Since(since)
-	p.rows = append(p.rows, row{what: "the subscribers turn to the second router", at: "BIRD", took: moved, bound: time.Second, violation: moved > time.Second})
+	const bound = 2 * time.Second // of the routers among themselves, where the end of a TCP connection may have to be sent twice
+	p.rows = append(p.rows, row{what: "the subscribers turn to the second router", at: "BIRD", took: moved, bound: bound, violation: moved > bound})
 	p.lossFor(moved, "what was on its way through the first router")
 	if err := p.pause(time.Second); err != nil {
 		return err
