@@ -40,7 +40,7 @@ type gobgp struct {
 // startBGP starts the server and its session. On an error the process should
 // end: GoBGP's goroutines cannot be ended.
 func startBGP(s bgp.Session, out io.Writer) (*gobgp, error) {
-	g := &gobgp{session: s, log: &logger{out: out}, timeout: min(max(s.Lease/2, 500*time.Millisecond), 2*time.Second),
+	g := &gobgp{session: s, log: &logger{out: out}, timeout: callTimeout(s.Lease),
 		allowed: map[netip.Prefix]bool{}, notify: make(chan struct{}, 1)}
 	g.server = server.NewBgpServer(server.LoggerOption(g.log))
 	go g.server.Serve()
@@ -61,6 +61,13 @@ func startBGP(s bgp.Session, out io.Writer) (*gobgp, error) {
 	return g, g.call("adding the neighbor", func(ctx context.Context) error {
 		return g.server.AddPeer(ctx, &api.AddPeerRequest{Peer: peer(s)})
 	})
+}
+
+// callTimeout is how long a call may take: nearly as long as the node waits for
+// a speaker that is silent. A server that is busy, with a whole table or on a
+// machine that is overloaded, is not a stuck one, and ending it costs a session.
+func callTimeout(lease time.Duration) time.Duration {
+	return min(max(lease*9/10, 500*time.Millisecond), 5*time.Second)
 }
 
 // call runs f with a deadline of our own.
