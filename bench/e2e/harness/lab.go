@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ type Lab struct {
 	dir  string
 	net  [2]byte // 127.net[0].net[1].0/24
 	lock net.Listener
+	runs chan func() // on the thread that starts the programs
 
 	mu        sync.Mutex
 	processes []*Process
@@ -63,7 +65,7 @@ type Lab struct {
 // New makes an empty lab that ends with the test. Missing programs fail the test.
 func New(t *testing.T) *Lab {
 	t.Helper()
-	l := &Lab{t: t, dir: t.TempDir()}
+	l := &Lab{t: t, dir: t.TempDir(), runs: make(chan func())}
 	for range 100 {
 		l.net = [2]byte{byte(64 + rand.IntN(190)), byte(1 + rand.IntN(254))}
 		lock, err := net.Listen("tcp", netip.AddrPortFrom(l.Addr(hostLock), 4000).String())
@@ -75,8 +77,18 @@ func New(t *testing.T) *Lab {
 	if l.lock == nil {
 		t.Fatal("no free loopback network for the lab")
 	}
+	go l.starter()
 	t.Cleanup(l.close)
 	return l
+}
+
+// starter starts the lab's programs on a thread of its own: a program dies with the thread that started it (Pdeathsig),
+// and threads end with goroutines that locked them, such as those of the load generators.
+func (l *Lab) starter() {
+	runtime.LockOSThread() // for good: the thread ends with the lab
+	for f := range l.runs {
+		f()
+	}
 }
 
 // Addr is the lab's address with that last octet.
@@ -100,6 +112,7 @@ func (l *Lab) close() {
 			l.t.Logf("last lines of %s:\n%s", p.name, p.Tail(40))
 		}
 	}
+	close(l.runs)
 	_ = l.lock.Close()
 }
 

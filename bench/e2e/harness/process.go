@@ -48,7 +48,9 @@ func (p *Process) start() {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.lab.dir, out, out
 	cmd.Stdin = strings.NewReader(p.stdin)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	p.lab.runs <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
 		p.lab.t.Fatalf("starting %s: %v", p.name, err)
 	}
 	done := make(chan struct{})
