@@ -112,8 +112,8 @@ func (s *search) bracket() (low, high float64, err error) {
 	}
 }
 
-// confirm measures the knee for longer, and goes down, further each time, as long as it does not hold. A generator that
-// is too late to say leaves it as it was found.
+// confirm measures the knee for longer, and goes down, further each time, as long as it does not hold. Where a late
+// generator was the reason to the end, the knee stays as it was found, not confirmed.
 func (s *search) confirm(found float64) error {
 	rate, step := found, 1+s.plan.Precision
 	for range maxConfirms {
@@ -124,14 +124,16 @@ func (s *search) confirm(found float64) error {
 		if err != nil {
 			return err
 		}
-		if held || s.knee.Limit == "generator" {
-			s.knee.Rate, s.knee.Confirmed = rate, held
+		if held {
+			s.knee.Rate, s.knee.Confirmed = rate, true
 			return nil
 		}
 		s.knee.Broken = rate
 		rate, step = rate/step, step*step
 	}
-	s.knee.Rate = 0
+	if s.knee.Rate = 0; s.knee.Limit == "generator" {
+		s.knee.Rate = found
+	}
 	return nil
 }
 

@@ -40,6 +40,20 @@ func bench(ctx context.Context, args ...string) (int, string, string) {
 	return code, out.String(), errs.String()
 }
 
+// fitBench is bench, again where the machine was too busy to measure anything.
+func fitBench(t *testing.T, length time.Duration, args ...string) (code int, out, errs string) {
+	t.Helper()
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), length)
+		code, out, errs = bench(ctx, args...)
+		cancel()
+		if !strings.Contains(out, "unfit") {
+			break
+		}
+	}
+	return code, out, errs
+}
+
 func benchFile(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -90,7 +104,7 @@ func TestO10BenchExitCodesAndBooks(t *testing.T) {
 		{"no command", 2, "which", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			code, out, errs := bench(t.Context(), c.args...)
+			code, out, errs := fitBench(t, time.Minute, c.args...)
 			if code != c.code || !strings.Contains(out+errs, c.want) {
 				t.Errorf("%v: exit code %d instead of %d\n%s%s", c.args, code, c.code, out, errs)
 			}
@@ -105,7 +119,7 @@ func TestO10BenchExitCodesAndBooks(t *testing.T) {
 func TestO10BenchShowsNoSecret(t *testing.T) {
 	_, _, auth, _ := benchServers(t)
 	page := filepath.Join(t.TempDir(), "page.html")
-	code, out, errs := bench(t.Context(), "radius", "--auth", auth, "--secret", "s3cret", "--simulated", "--rate", "500", "--for", "100ms", "--json", "--html", page)
+	code, out, errs := fitBench(t, time.Minute, "radius", "--auth", auth, "--secret", "s3cret", "--simulated", "--rate", "500", "--for", "100ms", "--json", "--html", page)
 	html, err := os.ReadFile(page)
 	if err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s", code, err, errs)
@@ -122,9 +136,7 @@ func TestO10BenchShowsNoSecret(t *testing.T) {
 // TestO10BenchReportsWhenInterrupted ends a long measurement as Ctrl-C does.
 func TestO10BenchReportsWhenInterrupted(t *testing.T) {
 	_, dns, _, _ := benchServers(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	code, out, errs := bench(ctx, "dns", "--target", dns, "--rate", "1000", "--for", "1h")
+	code, out, errs := fitBench(t, 500*time.Millisecond, "dns", "--target", dns, "--rate", "1000", "--for", "1h")
 	if code != 0 || !strings.Contains(out, "interrupted: ") || !strings.Contains(out, "held") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
