@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/heapprofiler"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -364,7 +367,7 @@ func pageDay(t *testing.T, s *stand) {
 		tab.Eval(fmt.Sprintf(`(async () => {
 			const [status, history] = await Promise.all([fetch("/api/v1/status").then((r) => r.json()), fetch("/api/v1/history?span=10m").then((r) => r.json())]);
 			const give = (type, data, id) => stream.dispatchEvent(new MessageEvent(type, { data: JSON.stringify(data), lastEventId: id ?? "" }));
-			const cut = (h) => { const one = structuredClone(h); for (const l of [h.services, h.backends, h.roles, h.neighbors]) l.forEach((o) => { for (const k in o) if (Array.isArray(o[k])) o[k] = o[k].slice(-1) }); return h };
+			const cut = (h) => { const one = structuredClone(h); for (const l of [h.services, h.backends, h.roles, h.neighbors]) l.forEach((o) => { for (const k in o) if (Array.isArray(o[k])) o[k] = o[k].slice(-1) }); return one };
 			const sample = cut(history);
 			window.day ??= { t: Date.now() / 1000, n: 0 };
 			for (let i = 0; i < %d * 1800; i++) {
@@ -375,7 +378,7 @@ func pageDay(t *testing.T, s *stand) {
 				sample.step_seconds = 2;
 				give("sample", sample);
 				if (i %% 5 === 0) { sample.step_seconds = 10; give("sample", sample) }
-				if (i %% 150 === 0) {
+				if (i %% 60 === 0) {
 					const b = status.pools[0].backends[0];
 					b.state = b.state === "up" ? "down" : "up";
 					b.reason = b.state === "up" ? "" : "probe-failed";
@@ -385,12 +388,16 @@ func pageDay(t *testing.T, s *stand) {
 				if (i %% 300 === 0) await new Promise(requestAnimationFrame);
 			}
 			await new Promise((r) => setTimeout(r, 300));
-			globalThis.gc?.();
-			return { Nodes: document.querySelectorAll("*").length, Numbers: [...document.querySelectorAll(".chart")].reduce((n, c) => n + c._plot.data.reduce((m, l) => m + l.length, 0), 0), Heap: performance.memory.usedJSHeapSize };
+			return { Nodes: document.querySelectorAll("*").length, Numbers: [...document.querySelectorAll(".chart")].reduce((n, c) => n + c._plot.data.reduce((m, l) => m + l.length, 0), 0), Heap: 0 };
 		})()`, hours), &out)
+		tab.Do(heapprofiler.CollectGarbage(), chromedp.ActionFunc(func(ctx context.Context) (err error) {
+			used, _, _, _, err := runtime.GetHeapUsage().Do(ctx)
+			out.Heap = int(used)
+			return err
+		}))
 		return out
 	}
-	hour := measure(6) // the lists are full then
+	hour := measure(2) // the lists are full then
 	day := measure(24)
 	t.Logf("after some hours %+v, after a day more %+v", hour, day)
 	if day.Nodes > hour.Nodes+20 {
@@ -398,6 +405,9 @@ func pageDay(t *testing.T, s *stand) {
 	}
 	if day.Numbers > hour.Numbers+200 || hour.Numbers == 0 {
 		t.Errorf("%d numbers in the charts after some hours, %d after a day more", hour.Numbers, day.Numbers)
+	}
+	if day.Heap > hour.Heap+hour.Heap/2 {
+		t.Errorf("%d bytes of memory after some hours, %d after a day more", hour.Heap, day.Heap)
 	}
 	tab.Faults() // the books are of another time than these samples
 }

@@ -65,7 +65,7 @@ function fillService(node, o, object, month, target) {
   const lvl = left < 0 ? "bad" : part < 0.25 ? "warn" : "good";
   set(node._budget, "data-level", lvl);
   node._budget.firstChild.style.width = Math.max(0, Math.min(100, part * 100)) + "%";
-  say(node._budgetText, left < 0 ? `Overdrawn by ${brief(-left)} of ${brief(allowed)} down` : `${brief(left)} of ${brief(allowed)} down are left (${Math.floor(part * 100)} %)`);
+  say(node._budgetText, left < 0 ? `Overdrawn by ${brief(-left)} of ${brief(allowed)} down` : `${brief(left)} of ${brief(allowed)} down are left (${Math.floor(part * 100)}\u00a0%)`);
   list(node._rows, o.windows, (w) => w.window, (w) => {
     const row = el("tr", {}, el("th", { scope: "row", text: w.window }));
     row._n = ["Available", "Answered well", "Outages", "Longest", "MTTR", "MTBF", "Unknown"].map((t) => el("td", { class: "n", "data-title": t }));
