@@ -385,7 +385,7 @@ func pageDay(t *testing.T, s *stand) {
 					give("status", status);
 					give("message", { at: new Date(day.t * 1000).toISOString(), kind: "backend", name: "resolvers/dns-1 (dns)", from: "up", to: b.state, reason: b.reason, detail: "" }, "day-" + day.n);
 				}
-				if (i %% 300 === 0) await new Promise(requestAnimationFrame);
+				if (i %% 1800 === 0) await new Promise(requestAnimationFrame);
 			}
 			await new Promise((r) => setTimeout(r, 300));
 			return { Nodes: document.querySelectorAll("*").length, Numbers: [...document.querySelectorAll(".chart")].reduce((n, c) => n + c._plot.data.reduce((m, l) => m + l.length, 0), 0), Heap: 0 };
