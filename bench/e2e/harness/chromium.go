@@ -38,7 +38,9 @@ func (l *Lab) Chromium() *Browser {
 		stop()
 		cancel()
 	})
-	if err := chromedp.Run(ctx); err != nil {
+	started := make(chan error)
+	l.runs <- func() { started <- chromedp.Run(ctx) }
+	if err := <-started; err != nil {
 		l.t.Fatalf("starting chromium: %v", err)
 	}
 	return &Browser{lab: l, ctx: ctx}

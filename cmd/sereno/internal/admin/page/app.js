@@ -99,7 +99,7 @@ const fetchTimeline = soon(async () => {
 const fetchBooks = soon(async () => {
   [books, month] = [await ask("/api/v1/availability"), byObject(await ask("/api/v1/timeline?since=30d"), "Last 30 days")];
   draw("availability");
-}, 500, 15000);
+}, 500, 6000);
 
 const fetchPast = soon(async () => {
   const mine = past;
