@@ -129,7 +129,7 @@ func FailDNS(dst, q []byte) []byte {
 	return dst
 }
 
-// probed answers what servers ask to know whether a backend lives: NODATA for any question.
+// probed answers what servers ask to know whether a backend lives, the root's NS or some A, with one record.
 func probed(dst, q []byte) []byte {
 	if len(q) < 12 || q[2]&0x80 != 0 {
 		return dst
@@ -142,6 +142,11 @@ func probed(dst, q []byte) []byte {
 	if end > len(q) {
 		return dst
 	}
-	dst = append(dst, q[0], q[1], 0x80|q[2]&0x01, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)
-	return append(dst, q[12:end]...)
+	dst = append(dst, q[0], q[1], 0x80|q[2]&0x01, 0x80, 0, 1, 0, 1, 0, 0, 0, 0)
+	dst = append(dst, q[12:end]...)
+	dst = append(dst, 0xc0, 12, q[end-4], q[end-3], 0, 1, 0, 0, 0, 60)
+	if q[end-3] == 1 {
+		return append(dst, 0, 4, 198, 18, 0, 1)
+	}
+	return append(dst, 0, 1, 0)
 }
