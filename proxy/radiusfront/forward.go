@@ -48,9 +48,6 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 		w.refuse(e, ReasonNoPool)
 		return
 	}
-	if e.kind == KindAuth && w.view.survival != nil && w.surviveFirst(e, t, strip, secret, p) {
-		return
-	}
 	f := w.newFlight()
 	e.flight, f.entry = f, e
 	f.client, f.secret, f.target, f.pool = cl, secret, t, pl
@@ -73,6 +70,13 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 		if w.service.spool.Load() != nil {
 			f.session = acctSession(e.dest.Peer.Addr(), p, &w.ix)
 		}
+	}
+	if e.kind == KindAuth && w.view.survival != nil {
+		user := w.ix.FirstValue(p, radwire.AttrUserName)
+		if strip {
+			user = withoutRealm(user)
+		}
+		f.login = w.service.survivors.key(t.name, user)
 	}
 	if f.trace = w.trace; f.trace != nil {
 		f.trace.Say("route", "realm %q, pool %s, up to %d backends", realmOf(w.ix.FirstValue(p, radwire.AttrUserName)), t.name, t.limits[e.kind].attempts)

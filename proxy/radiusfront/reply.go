@@ -82,6 +82,9 @@ func (w *worker) tooLate(up *upstream, l *left, p []byte) {
 		up.backend.Observe(time.Duration(w.now - l.sent))
 	}
 	w.heard(up)
+	if code := radwire.PacketCode(p); l.login.user != 0 && (code == radwire.AccessReject || code == radwire.AccessChallenge) {
+		w.service.survivors.forget(l.login) // R60: whoever was answered meanwhile, the backend does not know this password
+	}
 	if sp := w.service.spool.Load(); sp != nil {
 		sp.Cancel(l.spooled) // it has the record: one is enough (R42)
 		l.spooled = spool.Ref{}

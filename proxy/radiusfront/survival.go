@@ -17,6 +17,8 @@ import (
 // is kept over a restart in survivalfile.go.
 //
 // It promises:
+//   - A backend is asked first, whatever health says of it: a wrong verdict costs
+//     attempt_timeout, and what a backend says counts.
 //   - Only PAP, only a password of which the last word of a backend was an
 //     Access-Accept through this node, only within max_age. Anything else is handled
 //     as without survival: silence, never an Access-Reject.
@@ -63,9 +65,10 @@ func (v *view) covers(user []byte) bool {
 
 // login is a PAP login as survival sees it.
 type login struct {
-	key    survivorKey
-	user   []byte // shares the packet's memory
-	secret []byte // shares the worker's scratch
+	key     survivorKey
+	user    []byte // shares the packet's memory
+	service []byte // Service-Type; likewise
+	secret  []byte // shares the worker's scratch
 }
 
 // login reads an Access-Request, which comes from Walk with ix; ok is false for what
@@ -74,9 +77,9 @@ type login struct {
 // The user is who the backend knows: with strip, the name without its realm.
 func (w *worker) login(pool string, strip bool, secret *radwire.Secret, p []byte, ix *radwire.Index) (l login, ok bool) {
 	password := ix.FirstValue(p, radwire.AttrUserPassword)
-	l.user = ix.FirstValue(p, radwire.AttrUserName)
+	l.user, l.service = ix.FirstValue(p, radwire.AttrUserName), ix.FirstValue(p, attrServiceType)
 	if len(l.user) == 0 || len(password) == 0 || ix.UserPasswords != 1 || ix.Has(radwire.AttrState) || ix.Has(radwire.AttrEAPMessage) ||
-		ix.Has(radwire.AttrCHAPPassword) || radwire.IsMSCHAP(p, ix) || administrative(ix.FirstValue(p, attrServiceType)) || !w.view.covers(l.user) {
+		ix.Has(radwire.AttrCHAPPassword) || radwire.IsMSCHAP(p, ix) || administrative(l.service) || !w.view.covers(l.user) {
 		return l, false
 	}
 	if strip {
@@ -92,17 +95,14 @@ func (w *worker) login(pool string, strip bool, secret *radwire.Secret, p []byte
 // witness learns from a backend's verified reply p to the request req.
 func (w *worker) witness(f *flight, req, p []byte) {
 	if radwire.PacketCode(p) != radwire.AccessAccept { // whatever the method
-		user := w.ix.FirstValue(req, radwire.AttrUserName)
-		if r, ok := w.view.realms.find(realmOf(user)); ok && r.strip {
-			user = withoutRealm(user)
-		}
-		w.service.survivors.forget(w.service.survivors.key(f.target.name, user))
+		w.service.survivors.forget(f.login)
 		return
 	}
 	l, ok := w.login(f.target.name, f.userName != nil, f.secret, req, &w.ix)
 	if !ok {
 		return
 	}
+	defer clear(w.password)
 	w.attrs = repeatable(w.attrs[:0], p)
 	if w.attrs == nil { // an administrator's login is never repeated
 		w.service.survivors.forget(l.key)
@@ -121,6 +121,7 @@ func (w *worker) survive(e *entry, t *target, strip bool, secret *radwire.Secret
 	if !ok {
 		return nil
 	}
+	defer clear(w.password)
 	s := w.view.survival
 	attrs, ok := w.service.survivors.recall(&l, w.attrs[:0], w.clock(), s.maxAge)
 	if !ok {
@@ -137,25 +138,9 @@ func (w *worker) survive(e *entry, t *target, strip bool, secret *radwire.Secret
 	return buf[:n]
 }
 
-// surviveFirst is survive for a request that has no flight yet. It returns true when
-// the request needs nothing more.
-func (w *worker) surviveFirst(e *entry, t *target, strip bool, secret *radwire.Secret, p []byte) bool {
-	answer := w.survive(e, t, strip, secret, p, &w.ix)
-	if answer == nil {
-		return false
-	}
-	w.table.insert(e)
-	w.active.Store(true)
-	w.survived(e, answer, 0)
-	if w.trace != nil {
-		w.trace.Say("answer", "from memory: every backend of %s is down", t.name)
-	}
-	return true
-}
-
-// surviveLast is survive for a request that no backend answered, whose backends may
-// have gone down meanwhile.
-func (w *worker) surviveLast(e *entry) bool {
+// outlive answers a request from memory whose backends are silent and all down. It returns
+// true when the request needs nothing more.
+func (w *worker) outlive(e *entry) bool {
 	f := e.flight
 	p, err := radwire.Walk(f.request, &w.rix)
 	if err != nil {
@@ -195,7 +180,8 @@ func (s *survival) jittered(random uint32) uint32 {
 func (w *worker) disconnected(nas netip.Addr, p []byte) {
 	s := w.service.sessions
 	k := s.keys(p, &w.ix)
-	for _, user := range []uint64{k.user, s.userOf(k, nas)} {
+	bare := s.hash(withoutRealm(w.ix.FirstValue(p, radwire.AttrUserName)))
+	for _, user := range []uint64{k.user, bare, s.userOf(k, nas)} {
 		for _, t := range w.view.targets {
 			w.service.survivors.forget(survivorKey{pool: t.name, user: user})
 		}

@@ -122,7 +122,9 @@ func (s *survival) allows(attr []byte) bool {
 	case attrFramedIPv6Address:
 		a, ok := netip.AddrFromSlice(v)
 		return ok && s.isStatic(netip.PrefixFrom(a, a.BitLen()))
-	case attrFramedIPv6Prefix, attrDelegatedIPv6Prefix, attrRouteIPv6Info: // reserved, length, prefix (RFC 3162 section 2.3)
+	case attrRouteIPv6Info: // a route of the access link, which nobody needs to survive
+		return false
+	case attrFramedIPv6Prefix, attrDelegatedIPv6Prefix: // reserved, length, prefix (RFC 3162 section 2.3)
 		if len(v) < 2 || len(v) > 18 || v[1] > 128 {
 			return false
 		}

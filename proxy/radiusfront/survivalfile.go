@@ -29,8 +29,9 @@ const (
 
 // survivorFile is the journal of known users: a line for each change, the last one of a
 // user counts. A line is the HMAC-SHA-256 of the rest, in hex, a space, and a
-// survivorLine as JSON. So a line that was torn or changed, or that another node wrote,
-// does not verify, and is left out alone.
+// survivorLine as JSON. So a line that was changed, or that another node wrote, does not
+// verify; then nothing of the file counts, since the line may have said that somebody is
+// forgotten.
 type survivorFile struct {
 	path string
 	f    *os.File // nil: to be opened, or written anew
@@ -142,63 +143,61 @@ func (s *survivors) open(dir, service string, now time.Time, log *zap.Logger) {
 		return
 	}
 	s.secret, s.file = secret, &survivorFile{path: survivalPath(dir, service)}
-	damaged, err := s.load(now)
+	damaged, torn, err := s.load(now)
+	if torn {
+		log.Info("the end of the survival journal is torn: it was not finished when the node stopped", zap.Int("known", len(s.known)))
+	}
 	if err == nil && damaged == 0 {
 		return
 	}
+	// Who knows what the damaged lines said: that somebody was rejected, perhaps.
+	clear(s.known)
+	clear(s.changed)
+	s.bytes = 0
 	aside := s.file.path + ".damaged"
 	if renamed := os.Rename(s.file.path, aside); renamed == nil || errors.Is(renamed, fs.ErrNotExist) {
-		log.Warn("lines of the survival journal are torn, changed or of another node: they are left out", zap.Int("lines", damaged),
-			zap.Int("known", len(s.known)), zap.String("kept_as", aside), zap.Error(err))
+		log.Warn("the survival journal was changed, or is of another node: nobody is known until he has logged in again", zap.Int("lines", damaged),
+			zap.String("kept_as", aside), zap.Error(err))
 	}
 }
 
-// load replays the journal. What a clock that was set back makes younger than it can be
+// load replays the journal. damaged are lines that do not verify, torn a last one without
+// an end. What a clock that was set back makes younger than it can be
 // is left out.
-func (s *survivors) load(now time.Time) (damaged int, err error) {
+func (s *survivors) load(now time.Time) (damaged int, torn bool, err error) {
 	f, err := os.Open(s.file.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, maxSurvivalLine)
 	for {
 		line, err := r.ReadSlice('\n')
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return damaged, nil
+		switch {
+		case errors.Is(err, io.EOF):
+			return damaged, len(line) > 0, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			return damaged + 1, false, nil // no line of ours is that long
+		case err != nil:
+			return damaged, false, err
 		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			damaged++
-			for errors.Is(err, bufio.ErrBufferFull) {
-				_, err = r.ReadSlice('\n')
-			}
-			if err == nil {
-				continue
-			}
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return damaged, err
-		}
-		l, bad := parseSurvivor(s.secret, bytes.TrimSuffix(line, []byte("\n")))
-		switch age := now.Unix() - l.At; {
-		case bad != nil:
-			if len(line) > 0 {
-				damaged++
-			}
-		case l.MAC == nil || age < 0:
-			s.drop(s.key(l.Pool, l.User))
-		default:
-			v := &survivor{user: l.User, attrs: l.Attrs, learned: int64(now.Sub(s.base)) - age*int64(time.Second)}
-			copy(v.salt[:], l.Salt)
-			copy(v.mac[:], l.MAC)
-			s.put(s.key(l.Pool, l.User), v)
-		}
+		l, err := parseSurvivor(s.secret, line[:len(line)-1])
 		if err != nil {
-			return damaged, nil
+			damaged++
+			continue
 		}
+		age := now.Unix() - l.At
+		if l.MAC == nil || age < 0 {
+			s.drop(s.key(l.Pool, l.User))
+			continue
+		}
+		v := &survivor{user: l.User, attrs: l.Attrs, learned: int64(now.Sub(s.base)) - age*int64(time.Second)}
+		copy(v.salt[:], l.Salt)
+		copy(v.mac[:], l.MAC)
+		s.put(s.key(l.Pool, l.User), v)
 	}
 }
 
@@ -307,6 +306,8 @@ func (s *Service) keepSurvivors() {
 		case <-s.stop:
 			ended = true
 		case <-t.C:
+		case <-s.survivors.hurry:
+			turn-- // no second has passed
 		}
 		if turn%int(survivalPrune/survivalFlush) == 0 {
 			s.mu.Lock()
@@ -344,6 +345,7 @@ func (j *survivorFile) close() {
 func (j *survivorFile) rewrite(data []byte) error {
 	j.close()
 	if err := replaceFile(j.path, data); err != nil {
+		j.empty()
 		return err
 	}
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
@@ -354,6 +356,14 @@ func (j *survivorFile) rewrite(data []byte) error {
 	return nil
 }
 
+// empty tries to leave nothing on a disk that takes nothing more: a user who was
+// forgotten meanwhile must not come back with a restart.
+func (j *survivorFile) empty() {
+	if os.Truncate(j.path, 0) != nil {
+		_ = os.Remove(j.path) // if that fails too, the disk takes nothing at all
+	}
+}
+
 // append is synced: a subscriber who was rejected stays rejected over a power loss too.
 func (j *survivorFile) append(data []byte) error {
 	_, err := j.f.Write(data)
@@ -362,6 +372,7 @@ func (j *survivorFile) append(data []byte) error {
 	}
 	if err != nil {
 		j.close()
+		j.empty()
 		return err
 	}
 	j.size += int64(len(data))

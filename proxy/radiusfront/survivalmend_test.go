@@ -59,3 +59,47 @@ func TestR60ASessionTimeoutOfZeroIsNoBound(t *testing.T) {
 		t.Errorf("%x", got)
 	}
 }
+
+// TestR60ALateRejectForgets: the backend was only slow, and does not know the password.
+func TestR60ALateRejectForgets(t *testing.T) {
+	k := newKnown(t, nil, nil)
+	k.login("alice", "right")
+	k.fall()
+	k.accepted("alice", "right")
+	asked := k.server.wait(2)[1]
+	k.server.send(asked.respond(radius.CodeAccessReject, backendSecret), asked.from)
+	k.untilReply(ReplyLate, 1)
+	k.silence(k.pap("alice", "right"))
+}
+
+// TestR60NobodyComesBackFromADiskThatTakesNothing: who was forgotten stays forgotten.
+func TestR60NobodyComesBackFromADiskThatTakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	k := newKnown(t, nil, inDir(dir))
+	k.login("alice", "right")
+	s := k.s.survivors
+	if err := s.flush(k.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.saving.Lock()
+	_ = s.file.f.Close() // every write fails
+	s.saving.Unlock()
+	k.login("alice", "wrong")
+	for s.flush(k.clock.now()) == nil { // the keeper may have been quicker
+		if info, err := os.Stat(survivalPath(dir, "pppoe")); err == nil && info.Size() == 0 {
+			break
+		}
+	}
+	if n := k.restarted(nil).balanced().Survival.Known; n != 0 {
+		t.Errorf("%d known", n)
+	}
+}
+
+// TestR60AnotherServiceIsAnotherLogin: its Accept says other things.
+func TestR60AnotherServiceIsAnotherLogin(t *testing.T) {
+	k := newKnown(t, nil, nil)
+	k.login("alice", "right", avp(attrServiceType, "\x00\x00\x00\x02"))
+	k.fall()
+	k.silence(k.pap("alice", "right", avp(attrServiceType, "\x00\x00\x00\x01")))
+	k.accepted("alice", "right", avp(attrServiceType, "\x00\x00\x00\x02"))
+}

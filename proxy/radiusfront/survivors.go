@@ -29,7 +29,7 @@ type survivorKey struct {
 type survivor struct {
 	user    []byte
 	salt    [saltLen]byte
-	mac     [sha256.Size]byte // of salt, user and password
+	mac     [sha256.Size]byte // macOf
 	learned int64             // ns since the store was made, by the monotonic clock; below 0: before
 	attrs   []byte
 }
@@ -46,24 +46,27 @@ type survivors struct {
 	known   map[survivorKey]*survivor
 	bytes   int
 	changed map[survivorKey][]byte // not on disk yet: the user of each
+	hurry   chan struct{}          // somebody was forgotten: that must not wait
 	saving  sync.Mutex             // held while the disk is at work; taken before mu
 	file    *survivorFile          // nil: memory only; guarded by saving
 }
 
 func newSurvivors(hash func([]byte) uint64, now time.Time) *survivors {
-	return &survivors{hash: hash, base: now, known: map[survivorKey]*survivor{}, changed: map[survivorKey][]byte{}}
+	return &survivors{hash: hash, base: now, known: map[survivorKey]*survivor{}, changed: map[survivorKey][]byte{}, hurry: make(chan struct{}, 1)}
 }
 
 func (s *survivors) key(pool string, user []byte) survivorKey {
 	return survivorKey{pool: pool, user: s.hash(user)}
 }
 
-// macOf is the keyed hash of a password.
-func macOf(secret []byte, salt *[saltLen]byte, user, password []byte) (out [sha256.Size]byte) {
+// macOf is the keyed hash of a login: another password is another login, and so is another
+// service, whose Accept says other things.
+func macOf(secret []byte, salt *[saltLen]byte, l *login) (out [sha256.Size]byte) {
 	h := hmac.New(sha256.New, secret)
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(user)))
-	for _, part := range [][]byte{salt[:], n[:], user, password} {
+	var n [8]byte
+	binary.BigEndian.PutUint32(n[:], uint32(len(l.user)))
+	binary.BigEndian.PutUint32(n[4:], uint32(len(l.service)))
+	for _, part := range [][]byte{salt[:], n[:], l.user, l.service, l.secret} {
 		_, _ = h.Write(part) // never fails (hash.Hash)
 	}
 	h.Sum(out[:0])
@@ -80,7 +83,7 @@ func (s *survivors) learn(l *login, attrs []byte, now time.Time) {
 	}
 	v := &survivor{user: append([]byte(nil), l.user...), attrs: append([]byte(nil), attrs...), learned: int64(now.Sub(s.base))}
 	_, _ = rand.Read(v.salt[:]) // never fails (crypto/rand)
-	v.mac = macOf(secret, &v.salt, l.user, l.secret)
+	v.mac = macOf(secret, &v.salt, l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.secret != nil {
@@ -126,7 +129,14 @@ func (s *survivors) evict() {
 func (s *survivors) forget(k survivorKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.known[k] == nil {
+		return
+	}
 	s.drop(k)
+	select {
+	case s.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // recall appends the attributes of a login whose password was accepted at most maxAge
@@ -138,7 +148,7 @@ func (s *survivors) recall(l *login, dst []byte, now time.Time, maxAge int64) (a
 	if v == nil || secret == nil || int64(now.Sub(s.base))-v.learned > maxAge || string(v.user) != string(l.user) {
 		return dst, false
 	}
-	mac := macOf(secret, &v.salt, l.user, l.secret)
+	mac := macOf(secret, &v.salt, l)
 	if !hmac.Equal(mac[:], v.mac[:]) {
 		return dst, false
 	}

@@ -43,7 +43,8 @@ type flight struct {
 	deadline int64
 	tried    pool.Tried
 	attempts [MaxAttempts]attempt
-	n        int // attempts made; the last is the current one
+	n        int         // attempts made; the last is the current one
+	login    survivorKey // of survival; zero: none
 	state    [proxyStateLen]byte
 	userName []byte // replaces User-Name, from the worker's buffers
 	pinned   bool   // goes to the issuer of its State or nowhere (R32)

@@ -109,6 +109,8 @@ func (w *worker) due(e *entry) {
 	switch {
 	case e.kind == KindAcct && w.saved(f, a.silent):
 		return
+	case e.kind == KindAuth && a.silent && w.view.survival != nil && w.outlive(e):
+		return
 	case w.now >= f.deadline:
 		w.fail(e, ReasonTimeout)
 		return

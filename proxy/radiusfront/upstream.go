@@ -72,6 +72,7 @@ type left struct {
 	sent    int64
 	waiting bool // no reply came, and attempt_timeout has not passed
 	spooled spool.Ref
+	login   survivorKey // of survival; zero: none
 }
 
 // slot is what an identifier stands for.

@@ -280,6 +280,7 @@ func (w *worker) land(f *flight, answered int) {
 	for i := range f.n {
 		a := &f.attempts[i]
 		a.up.vacate(a, f.entry.code, i != answered || a.resent, w.now)
+		a.port.late[a.id].login = f.login
 		if i != answered && !a.silent && a.up.backend != nil {
 			a.up.await(a, a.sent+f.target.limits[f.entry.kind].attemptTimeout)
 		}
@@ -307,7 +308,7 @@ func (w *worker) fail(e *entry, reason Reason) {
 			return
 		}
 	}
-	if e.kind == KindAuth && w.view.survival != nil && reason.ofBackends() && w.surviveLast(e) {
+	if e.kind == KindAuth && w.view.survival != nil && reason.ofBackends() && w.outlive(e) {
 		return
 	}
 	w.drop(e, reason)

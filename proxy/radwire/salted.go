@@ -234,9 +234,19 @@ func IsHidden(attr []byte) bool {
 			return true
 		}
 		if l <= typeBytes || l > len(data) {
-			return false
+			return hides(vendor) // in a shape that nobody can judge
 		}
 		data = data[l:]
+	}
+	return false
+}
+
+// hides tells whether the vendor has hidden attributes.
+func hides(vendor uint32) bool {
+	for h := range vendorCiphers {
+		if h.vendor == vendor {
+			return true
+		}
 	}
 	return false
 }

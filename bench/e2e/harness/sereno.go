@@ -134,6 +134,15 @@ func (s *Sereno) WaitReady() {
 	})
 }
 
+// WaitLives waits until it answers, ready or not.
+func (s *Sereno) WaitLives() {
+	s.lab.t.Helper()
+	s.lab.Eventually(20*time.Second, "sereno answers", func() bool {
+		code, _, err := s.get("/healthz")
+		return err == nil && code == http.StatusOK
+	})
+}
+
 func (l *Lab) yaml(c Config, s *Sereno) string {
 	var y strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&y, format+"\n", args...) }
