@@ -154,9 +154,3 @@ func (c *Config) visit(f func(leaf) bool) {
 	def := Default()
 	walk(reflect.ValueOf(c).Elem(), reflect.ValueOf(&def).Elem(), place{}, f)
 }
-
-// matches tells whether a pattern is key or stands below it.
-func matches(pattern, key string) bool {
-	rest, ok := strings.CutPrefix(pattern, key)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-}

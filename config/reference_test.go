@@ -38,25 +38,6 @@ func TestO01ReferenceIsAccepted(t *testing.T) {
 	}
 }
 
-// eachValue visits every scalar, null and empty list with its path.
-func eachValue(n *node, path string, f func(path string, n *node)) {
-	switch n.kind {
-	case mapping:
-		for _, e := range n.entries {
-			eachValue(e.value, join(path, e.key), f)
-		}
-	case sequence:
-		if len(n.items) == 0 {
-			f(path, n)
-		}
-		for i, item := range n.items {
-			eachValue(item, place{path: path}.item(i, "").path, f)
-		}
-	default:
-		f(path, n)
-	}
-}
-
 // TestO01ReferenceHasEveryKey compares both ways: each key of the structs
 // stands in the reference, and each key of the reference in the structs.
 func TestO01ReferenceHasEveryKey(t *testing.T) {
