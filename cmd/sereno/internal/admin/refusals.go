@@ -20,7 +20,8 @@ const (
 	refusedSocketOnly  = "socket-only"
 )
 
-func refusalReasons() []string {
+// RefusalReasons are all of them.
+func RefusalReasons() []string {
 	return []string{refusedConnections, refusedHost, refusedOrigin, refusedNoToken, refusedToken, refusedTokenOff, refusedSubscribers, refusedSocketOnly}
 }
 

@@ -272,7 +272,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		e.gauge(s.descs.connections, float64(n), kind)
 	}
 	e.gauge(s.descs.subscribers, float64(s.hub.subscribers()))
-	for _, reason := range refusalReasons() {
+	for _, reason := range RefusalReasons() {
 		e.counter(s.descs.refused, s.refusals.total(reason), reason)
 	}
 	e.counter(s.descs.panics, s.panics.Load())

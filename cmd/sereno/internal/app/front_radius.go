@@ -135,13 +135,10 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions), Panics: st.Panics,
-		Unsigned: map[string]uint64{}, Upstream: map[string]uint64{"moved": st.Moved, "repeated": st.Repeated},
+		Unsigned: map[string]uint64{}, Upstream: radiusUpstreamEvents(&st),
 	}
 	well := radiusAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid
-	for r := range radiusfront.NumReplyReasons {
-		m.Upstream["reply-"+r.String()] = st.Replies[r]
-	}
 	if sp := st.Spool; sp != nil {
 		m.Spool = spoolMetrics(sp)
 	}
@@ -191,6 +188,16 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 			Listener: fmt.Sprintf("%s %s %s", name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
 		})
 	}
+}
+
+// radiusUpstreamEvents names the counters of what happens between us and the
+// backends.
+func radiusUpstreamEvents(st *radiusfront.Stats) map[string]uint64 {
+	out := map[string]uint64{"moved": st.Moved, "repeated": st.Repeated}
+	for r := range radiusfront.NumReplyReasons {
+		out["reply-"+r.String()] = st.Replies[r]
+	}
+	return out
 }
 
 func spoolStatus(sp *radiusfront.SpoolStats) *admin.Spool {
