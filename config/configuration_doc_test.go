@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +23,12 @@ var related = map[string]string{
 	"dns[].cache.min_ttl": "0s to `max_ttl`", "anycast[].announce_after": "0s to `max_announce_delay`", "anycast[].max_announce_delay": "`announce_after` to 24h",
 }
 
-// examples are of keys whose default is empty.
+// examples are of keys whose default is empty, or tells too little.
 var examples = map[string]string{
+	"log.level": "debug", "log.format": "json", "admin.listen": "10.255.1.1:8053", "pools[].balance": "round-robin", "pools[].backends[].backup": "true",
+	"pools[].health.dns.name": "example.net.", "pools[].health.dns.type": "SOA", "pools[].health.dns.rcodes": "[NOERROR, NXDOMAIN]", "pools[].hash_key": "[User-Name]",
+	"dns[].deny": "drop", "dns[].cache.entries": "4000000", "radius[].clients[].secret": "[nas-secret, next-nas-secret]",
+	"radius[].clients[].message_authenticator": "require", "radius[].survival.mode": "known-password", "anycast[].when_down": "hand-over",
 	"admin.token_file": "secrets/token", "include": "[conf.d/*.yaml]", "pools[].backends[].source": "10.0.0.2", "pools[].backends[].secret_file": "secrets/fulmine",
 	"pools[].health.radius.user": "probe", "pools[].health.radius.password": "probe-password", "pools[].health.radius.password_file": "secrets/probe",
 	"dns[].tls.listen": `["192.0.2.53:853"]`, "dns[].tls.certificate": "tls/chain.pem", "dns[].tls.key": "tls/key.pem", "dns[].tls.name": "dns.example.net",
@@ -154,8 +160,10 @@ func configurationTables(t *testing.T) string {
 		if isLive(l.pattern) {
 			change = "reload"
 		}
+		def, ex := defaultCell(l, both), example(l)
+		checkCells(t, c, l, def, ex)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", l.pattern, cell(comments[l.pattern]), cell(takes(c, l, cmp.Or(referenced[l.pattern], comments[l.pattern]))),
-			defaultCell(l, both), cell(example(t, c, l)), change)
+			cell(def), cell(ex), change)
 		return true
 	})
 	for _, p := range patterns(reflect.TypeFor[Config](), "") {
@@ -183,7 +191,7 @@ func protocolDefaults() map[string]string {
 	r.SetDefaults("radius")
 	walk(reflect.ValueOf(&r).Elem(), reflect.ValueOf(&d).Elem(), place{"pools[0]", "", "pools[]"}, func(l leaf) bool {
 		if !isSections(l.field.typ) && !equal(l.value, l.def) {
-			out[l.pattern] = valueText(l.value)
+			out[l.pattern] = cellText(l.value)
 		}
 		return false
 	})
@@ -198,7 +206,7 @@ func defaultCell(l leaf, both map[string]string) string {
 		text := ""
 		walk(reflect.ValueOf(&d).Elem(), reflect.ValueOf(&d).Elem(), place{"pools[0]", "", "pools[]"}, func(x leaf) bool {
 			if x.pattern == l.pattern {
-				text = valueText(x.value)
+				text = cellText(x.value)
 			}
 			return false
 		})
@@ -213,34 +221,65 @@ func defaultCell(l leaf, both map[string]string) string {
 	case l.field.typ.Kind() == reflect.String && def.Len() == 0, l.field.typ.Kind() == reflect.Slice && def.Len() == 0:
 		return "none"
 	}
-	return "`" + valueText(def) + "`"
+	return "`" + cellText(def) + "`"
 }
 
-// example is a value that works.
-func example(t *testing.T, c *Config, l leaf) string {
+// example is a value that works; the default is one too.
+func example(l leaf) string {
 	if isSections(l.field.typ) {
-		return ""
+		return "its keys: below"
 	}
-	if text := examples[l.pattern]; text != "" {
+	return "`" + cmp.Or(examples[l.pattern], cellText(l.value)) + "`"
+}
+
+var codeSpan = regexp.MustCompile("`([^`]*)`")
+
+// checkCells reads each value of the two cells as the program would: the first
+// default is the key's, and the checks accept the example.
+func checkCells(t *testing.T, c *Config, l leaf, def, example string) {
+	t.Helper()
+	read := func(text string) reflect.Value {
 		v := reflect.New(l.field.typ).Elem()
-		d := newDecoder(func(_ Position, _, m string) { t.Errorf("the example of %s: %s", l.pattern, m) })
-		root := parseTree("example", []byte("x: "+text+"\n"), d.report)
-		d.decode(root.get("x"), v, l.field, place{path: "x"})
+		key := l.pattern[strings.LastIndex(l.pattern, ".")+1:]
+		d := newDecoder(func(_ Position, _, m string) { t.Errorf("%s: `%s: %s` %s", l.pattern, key, text, m) })
+		root := parseTree("cell", []byte(key+": "+text+"\n"), d.report)
+		if root != nil {
+			d.decode(root.get(key), v, l.field, place{path: key})
+		}
+		return v
+	}
+	for i, m := range codeSpan.FindAllStringSubmatch(def, -1) {
+		if v := read(m[1]); i == 0 && !equal(v, l.def) {
+			t.Errorf("%s: the default %s is read as %s", l.pattern, m[1], valueText(v))
+		}
+	}
+	for _, m := range codeSpan.FindAllStringSubmatch(example, -1) {
+		v := read(m[1])
+		if v.Kind() == reflect.Slice && v.Len() == 0 || v.Kind() == reflect.String && v.Len() == 0 {
+			t.Errorf("the example of %s is empty", l.pattern)
+		}
 		if m := probe(c, l, v); m != "" && !strings.Contains(m, "are both given") && !strings.Contains(m, "belongs to method") {
 			t.Errorf("the example of %s: %s", l.pattern, m)
 		}
-		return "`" + text + "`"
 	}
-	if l.isDefault() {
-		return "" // shows itself
-	}
-	return "`" + flowValue(valueText(l.value)) + "`"
 }
 
-// flowValue is a value as it may be written.
-func flowValue(text string) string {
-	if text == "" {
-		return `""`
+// cellText is a value as it may be written behind its key.
+func cellText(v reflect.Value) string {
+	if v.Kind() != reflect.Slice {
+		return quoted(valueText(v), "[]{}#")
+	}
+	items := make([]string, v.Len())
+	for i := range items {
+		items[i] = quoted(valueText(v.Index(i)), "[]{}#,:")
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+// quoted puts a text into quotes if it begins with a colon, or has one of the letters or a colon and a space.
+func quoted(text, letters string) string {
+	if strings.ContainsAny(text, letters) || strings.HasPrefix(text, ":") || strings.Contains(text, ": ") {
+		return strconv.Quote(text)
 	}
 	return text
 }
