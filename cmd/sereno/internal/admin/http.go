@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -24,7 +25,8 @@ type endpoint struct {
 	// answer makes the document that is sent as JSON with code 200, or with that of a coded.
 	// Reads are bounded in number; changes run to their end even if the client goes away.
 	answer func(ctx context.Context, arguments url.Values) (any, error)
-	// takes are the arguments of a change; another one is a slip of the pen that might do harm.
+	// takes are its arguments, and no other reaches it. With a change another one is refused: it is a slip of the pen
+	// that might do harm.
 	takes []string
 	// serve is instead of answer for what is not one JSON document.
 	serve http.HandlerFunc
@@ -48,27 +50,27 @@ func (s *Server) endpoints() map[string]*endpoint {
 		"/metrics":                {machine: true, serve: s.metrics()},
 		"/api/v1/openapi.yaml":    {serve: describe},
 		"/api/v1/status":          {answer: s.status},
-		"/api/v1/events":          {serve: s.events},
-		"/api/v1/live":            {serve: s.live},
-		"/api/v1/history":         {answer: s.history},
-		"/api/v1/availability":    {serve: s.availability},
-		"/api/v1/timeline":        {answer: s.timeline},
+		"/api/v1/events":          {serve: s.events, takes: []string{"last"}},
+		"/api/v1/live":            {serve: s.live, takes: []string{"last"}},
+		"/api/v1/history":         {answer: s.history, takes: []string{"span"}},
+		"/api/v1/availability":    {serve: s.availability, takes: []string{"service", "since", "format"}},
+		"/api/v1/timeline":        {answer: s.timeline, takes: []string{"service", "since"}},
 		"/api/v1/drain":           {change: true, answer: s.drain, takes: []string{"target", "for", "force"}},
 		"/api/v1/undrain":         {change: true, answer: s.undrain, takes: []string{"target"}},
 		"/api/v1/reload":          {change: true, answer: s.reload, takes: []string{"allow_empty"}},
 		"/api/v1/flush":           {change: true, answer: s.flush, takes: []string{"service", "name", "subtree"}},
 		"/api/v1/forget":          {change: true, answer: s.forget, takes: []string{"service", "address"}},
-		"/api/v1/spool":           {local: true, answer: s.spool},
-		"/api/v1/spool/record":    {local: true, answer: s.spoolRecord},
-		"/api/v1/spool/export":    {local: true, serve: s.spoolExport},
+		"/api/v1/spool":           {local: true, answer: s.spool, takes: []string{"record", "service", "session", "user", "nas", "set_aside", "after", "limit"}},
+		"/api/v1/spool/record":    {local: true, answer: s.spoolRecord, takes: []string{"record"}},
+		"/api/v1/spool/export":    {local: true, serve: s.spoolExport, takes: []string{"record", "service", "session", "user", "nas", "set_aside", "after", "format"}},
 		"/api/v1/spool/retry":     {local: true, change: true, answer: s.spoolRetry, takes: []string{"record", "service", "session", "user", "nas", "all"}},
 		"/api/v1/spool/drop":      {local: true, change: true, answer: s.spoolDrop, takes: []string{"record", "service", "session", "user", "nas", "set_aside", "all"}},
-		"/api/v1/explain/dns":     {answer: s.explainDNS},
-		"/api/v1/explain/radius":  {answer: s.explainRADIUS},
-		"/api/v1/explain/anycast": {answer: s.explainAnycast},
-		"/api/v1/top":             {local: true, serve: s.top},
-		"/api/v1/trace/dns":       {local: true, serve: s.traceDNS},
-		"/api/v1/trace/radius":    {local: true, serve: s.traceRADIUS},
+		"/api/v1/explain/dns":     {answer: s.explainDNS, takes: []string{"name", "type", "client"}},
+		"/api/v1/explain/radius":  {answer: s.explainRADIUS, takes: []string{"user", "nas"}},
+		"/api/v1/explain/anycast": {answer: s.explainAnycast, takes: []string{"name"}},
+		"/api/v1/top":             {local: true, serve: s.top, takes: []string{"service", "for", "limit"}},
+		"/api/v1/trace/dns":       {local: true, serve: s.traceDNS, takes: []string{"client", "name", "for"}},
+		"/api/v1/trace/radius":    {local: true, serve: s.traceRADIUS, takes: []string{"user", "nas", "for"}},
 	}
 }
 
@@ -145,7 +147,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, e *endpoint) {
 		writeError(w, http.StatusBadRequest, fmt.Errorf("%w: the query cannot be read", ErrBadArgument))
 		return
 	}
+	if !e.change {
+		maps.DeleteFunc(arguments, func(name string, _ []string) bool { return !slices.Contains(e.takes, name) })
+	}
 	if e.serve != nil {
+		r.URL.RawQuery = arguments.Encode()
 		e.serve(w, r)
 		return
 	}
