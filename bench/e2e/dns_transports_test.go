@@ -106,6 +106,12 @@ func TestE2EDNSKdigOverEveryTransport(t *testing.T) {
 			t.Errorf("%g queries over %s", n, transport.metric)
 		}
 	}
+	for _, transport := range []string{"tls", "https"} {
+		at := int64(s.Metrics().Sum("sereno_dns_certificate_expires_seconds", "service", "resolver", "transport", transport))
+		if left := time.Until(time.Unix(at, 0)); left < 50*time.Minute || left > time.Hour {
+			t.Errorf("the certificate over %s has %s left of an hour", transport, left)
+		}
+	}
 	s.WaitIdle()
 }
 

@@ -72,6 +72,17 @@ func (c *certificate) name() string {
 	return ""
 }
 
+// expires is when the certificate runs out; zero without one.
+func (c *certificate) expires() time.Time {
+	if c == nil {
+		return time.Time{}
+	}
+	if leaf := c.current.Load().Leaf; leaf != nil {
+		return leaf.NotAfter
+	}
+	return time.Time{}
+}
+
 // tlsConfig is how connections are taken: TLS 1.2 at least, the given protocols (ALPN),
 // and whatever certificate counts when a client comes.
 func (s *Service) tlsConfig(which func(*settings) *certificate, protocols ...string) *tls.Config {

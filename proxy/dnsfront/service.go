@@ -343,10 +343,12 @@ func (s *Service) Stats() Stats {
 	for _, b := range s.books() {
 		out.Counts.add(&b.Counts)
 	}
-	if c := s.settings.Load().cache; c != nil {
+	set := s.settings.Load()
+	if c := set.cache; c != nil {
 		out.Cache.Entries, out.Cache.Bytes = c.size()
 	}
 	s.unlockBooks()
+	out.CertificateExpires[TLS], out.CertificateExpires[HTTPS] = set.tls.expires(), set.https.expires()
 	out.Connections, out.Panics = s.streams.open.Load(), s.faults.Total()
 	return out
 }

@@ -198,6 +198,9 @@ type Stats struct {
 	Cache       CacheStats
 	Connections int64  // of clients, over TCP, TLS and HTTPS
 	Panics      uint64 // faults of ours that were caught
+	// CertificateExpires is when the certificate that a transport shows runs out; zero
+	// for a transport without one.
+	CertificateExpires [NumTransports]time.Time
 }
 
 // TotalQueries is the number of queries over all transports.

@@ -222,6 +222,40 @@ func TestD51ChangedCertificateIsTakenUp(t *testing.T) {
 	}
 }
 
+// TestO20WhenTheCertificateRunsOut: what is counted is the certificate that clients see.
+func TestO20WhenTheCertificateRunsOut(t *testing.T) {
+	f, dot, doh, dir, _ := secured(t, nil)
+	seen := func() (last time.Time) {
+		t.Helper()
+		expires := f.Stats().CertificateExpires
+		for transport, addr := range map[Transport]netip.AddrPort{TLS: dot, HTTPS: doh} {
+			c := dialTLS(t, addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // when it runs out is what is looked at
+			if last = c.ConnectionState().PeerCertificates[0].NotAfter; !expires[transport].Equal(last) {
+				t.Errorf("%s: %v, but clients see %v", transport, expires[transport], last)
+			}
+		}
+		if !expires[UDP].IsZero() || !expires[TCP].IsZero() {
+			t.Error("plain transports have one", expires)
+		}
+		return last
+	}
+	before := seen()
+	if left := time.Until(before); left < 50*time.Minute || left > time.Hour {
+		t.Errorf("%v left of an hour", left)
+	}
+	// Its end is written in whole seconds.
+	for deadline := time.Now().Add(5 * time.Second); seen().Equal(before); f.watchCertificates() {
+		if time.Now().After(deadline) {
+			t.Fatal("a renewed certificate changed nothing")
+		}
+		time.Sleep(100 * time.Millisecond)
+		writeCertificate(t, dir, "dns.example.net")
+	}
+	if plain := newFront(t, setup{}).Stats().CertificateExpires; plain != [NumTransports]time.Time{} {
+		t.Error("a service without TLS has", plain)
+	}
+}
+
 func TestD16DiscoveryNamesOurListeners(t *testing.T) {
 	f, dot, doh, _, _ := secured(t, nil)
 	set := *f.settings.Load()

@@ -56,8 +56,8 @@ func TestO20RulesAreRight(t *testing.T) {
 	}
 }
 
-// TestO20DeployedMetricsExist: rules and dashboard name no metric that a node does not have.
-func TestO20DeployedMetricsExist(t *testing.T) {
+// TestO20NamedMetricsExist: rules, dashboard and documentation name no metric that a node does not have.
+func TestO20NamedMetricsExist(t *testing.T) {
 	var names []string
 	for _, d := range everyMetric(t) {
 		names = append(names, d.name)
@@ -65,9 +65,16 @@ func TestO20DeployedMetricsExist(t *testing.T) {
 			names = append(names, d.name+"_bucket", d.name+"_sum", d.name+"_count")
 		}
 	}
-	for name, text := range map[string]string{
-		"rules.yml": readDeployed(t, "prometheus/rules.yml"), "rules_test.yml": readDeployed(t, "prometheus/rules_test.yml"), "sereno.json": readDeployed(t, "grafana/sereno.json"),
-	} {
+	files := []string{"prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/sereno.json", "../README.md"}
+	docs, err := filepath.Glob(filepath.Join(deployDir, "../docs/*.md"))
+	if err != nil || len(docs) < 10 {
+		t.Fatal(docs, err)
+	}
+	for _, doc := range docs {
+		files = append(files, "../docs/"+filepath.Base(doc))
+	}
+	for _, name := range files {
+		text := readDeployed(t, name)
 		for _, m := range regexp.MustCompile(`\bsereno_[a-z_]+`).FindAllString(text, -1) {
 			if !slices.Contains(names, m) {
 				t.Errorf("%s: there is no metric %s", name, m)

@@ -17,7 +17,7 @@ type descs struct {
 	radLogins, radSessions, radKnown, radUnsigned, radUpstream, dnsUpstream *prometheus.Desc
 	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
 	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
-	reloadSuccess, build                                                    *prometheus.Desc
+	reloadSuccess, build, certificate                                       *prometheus.Desc
 	spool                                                                   *spoolDescs
 	all                                                                     []*prometheus.Desc
 }
@@ -38,6 +38,8 @@ func newDescs() *descs {
 		cacheBytes:   d("dns_cache_bytes", "Bytes of the answers in the cache.", "service"),
 		cacheHits:    d("dns_cache_hits_total", "DNS queries that the cache could answer.", "service"),
 		cacheMisses:  d("dns_cache_misses_total", "DNS queries that the cache was asked for in vain.", "service"),
+
+		certificate: d("dns_certificate_expires_seconds", "Unix time at which the certificate of DNS over TLS or HTTPS runs out.", "service", "transport"),
 
 		radRequests: d("radius_requests_total", "RADIUS requests received. In one scrape: requests = answers + drops + in flight.", "service", "kind"),
 		radAnswers:  d("radius_answers_total", "RADIUS answers sent, by where they came from (backend, spool, duplicate, survival, self).", "service", "kind", "code", "source"),
@@ -182,6 +184,9 @@ func (c *collector) dns(e emitter, m DNSMetrics) {
 	e.counter(c.d.cacheMisses, m.CacheMisses, m.Service)
 	for event, n := range m.Upstream {
 		e.counter(c.d.dnsUpstream, n, m.Service, event)
+	}
+	for transport, at := range m.CertificateExpires {
+		e.gauge(c.d.certificate, float64(at), m.Service, transport)
 	}
 	for source, h := range m.Latency {
 		e.histogram(c.d.dnsLatency, h, m.Service, source)

@@ -27,7 +27,7 @@ func fullSnapshot() Snapshot {
 			Answers:  map[DNSAnswer]uint64{{"udp", "cache", "NOERROR"}: 90, {"tcp", "backend", "NXDOMAIN"}: 9},
 			Drops:    map[string]uint64{"duplicate": 4, "malformed": 0},
 			InFlight: 7, CacheEntries: 50, CacheBytes: 5000, CacheHits: 90, CacheMisses: 16, Latency: map[string]*Histogram{"cache": h()},
-			Upstream: map[string]uint64{"asked": 20},
+			Upstream: map[string]uint64{"asked": 20}, CertificateExpires: map[string]int64{"tls": 1800000000},
 		}},
 		RADIUS: []RADIUSMetrics{{
 			Service: "pppoe", Requests: map[string]uint64{"auth": 50, "acct": 20},
@@ -88,50 +88,51 @@ func labelsOf(t *testing.T, registry prometheus.Gatherer) map[string]string {
 func TestO20ContractNamesWithTheirLabels(t *testing.T) {
 	got := labelsOf(t, registryOf(t, fullSnapshot))
 	for name, want := range map[string]string{
-		"sereno_dns_queries_total":          "service transport; counter",
-		"sereno_dns_answers_total":          "rcode service source transport; counter",
-		"sereno_dns_drops_total":            "reason service; counter",
-		"sereno_dns_cache_entries":          "service; gauge",
-		"sereno_dns_latency_seconds":        "service source; histogram",
-		"sereno_dns_in_flight":              "service; gauge",
-		"sereno_radius_requests_total":      "kind service; counter",
-		"sereno_radius_answers_total":       "code kind service source; counter",
-		"sereno_radius_drops_total":         "kind reason service; counter",
-		"sereno_radius_in_flight":           "service; gauge",
-		"sereno_radius_sessions":            "service; gauge",
-		"sereno_radius_survival_known":      "service; gauge",
-		"sereno_radius_latency_seconds":     "kind service; histogram",
-		"sereno_backend_state":              "backend pool role state; gauge",
-		"sereno_backend_requests_total":     "backend pool role; counter",
-		"sereno_backend_failures_total":     "backend pool reason role; counter",
-		"sereno_backend_latency_seconds":    "backend pool role; histogram",
-		"sereno_spool_records":              "service; gauge",
-		"sereno_spool_oldest_seconds":       "service; gauge",
-		"sereno_spool_bytes":                "service; gauge",
-		"sereno_spool_set_aside_records":    "service; gauge",
-		"sereno_spool_disk_bytes":           "service; gauge",
-		"sereno_spool_max_bytes":            "service; gauge",
-		"sereno_spool_accepts":              "service; gauge",
-		"sereno_spool_delivered_per_second": "service; gauge",
-		"sereno_spool_stored_total":         "service; counter",
-		"sereno_spool_recovered_total":      "service; counter",
-		"sereno_spool_delivered_total":      "service; counter",
-		"sereno_spool_resent_total":         "reason service; counter",
-		"sereno_spool_set_aside_total":      "service; counter",
-		"sereno_spool_damaged_total":        "service; counter",
-		"sereno_spool_coalesced_total":      "service; counter",
-		"sereno_spool_taken_back_total":     "service; counter",
-		"sereno_spool_dropped_total":        "service; counter",
-		"sereno_spool_refused_total":        "class service; counter",
-		"sereno_spool_disk_failed_total":    "service; counter",
-		"sereno_anycast_announced":          "anycast prefix; gauge",
-		"sereno_bgp_neighbor_up":            "neighbor; gauge",
-		"sereno_bgp_lease_margin_seconds":   "neighbor; gauge",
-		"sereno_kernel_drops_total":         "listener; counter",
-		"sereno_config_last_reload_success": "; gauge",
-		"sereno_build_info":                 "commit goversion version; gauge",
-		"go_goroutines":                     "; gauge",
-		"process_resident_memory_bytes":     "; gauge",
+		"sereno_dns_queries_total":               "service transport; counter",
+		"sereno_dns_answers_total":               "rcode service source transport; counter",
+		"sereno_dns_drops_total":                 "reason service; counter",
+		"sereno_dns_cache_entries":               "service; gauge",
+		"sereno_dns_latency_seconds":             "service source; histogram",
+		"sereno_dns_certificate_expires_seconds": "service transport; gauge",
+		"sereno_dns_in_flight":                   "service; gauge",
+		"sereno_radius_requests_total":           "kind service; counter",
+		"sereno_radius_answers_total":            "code kind service source; counter",
+		"sereno_radius_drops_total":              "kind reason service; counter",
+		"sereno_radius_in_flight":                "service; gauge",
+		"sereno_radius_sessions":                 "service; gauge",
+		"sereno_radius_survival_known":           "service; gauge",
+		"sereno_radius_latency_seconds":          "kind service; histogram",
+		"sereno_backend_state":                   "backend pool role state; gauge",
+		"sereno_backend_requests_total":          "backend pool role; counter",
+		"sereno_backend_failures_total":          "backend pool reason role; counter",
+		"sereno_backend_latency_seconds":         "backend pool role; histogram",
+		"sereno_spool_records":                   "service; gauge",
+		"sereno_spool_oldest_seconds":            "service; gauge",
+		"sereno_spool_bytes":                     "service; gauge",
+		"sereno_spool_set_aside_records":         "service; gauge",
+		"sereno_spool_disk_bytes":                "service; gauge",
+		"sereno_spool_max_bytes":                 "service; gauge",
+		"sereno_spool_accepts":                   "service; gauge",
+		"sereno_spool_delivered_per_second":      "service; gauge",
+		"sereno_spool_stored_total":              "service; counter",
+		"sereno_spool_recovered_total":           "service; counter",
+		"sereno_spool_delivered_total":           "service; counter",
+		"sereno_spool_resent_total":              "reason service; counter",
+		"sereno_spool_set_aside_total":           "service; counter",
+		"sereno_spool_damaged_total":             "service; counter",
+		"sereno_spool_coalesced_total":           "service; counter",
+		"sereno_spool_taken_back_total":          "service; counter",
+		"sereno_spool_dropped_total":             "service; counter",
+		"sereno_spool_refused_total":             "class service; counter",
+		"sereno_spool_disk_failed_total":         "service; counter",
+		"sereno_anycast_announced":               "anycast prefix; gauge",
+		"sereno_bgp_neighbor_up":                 "neighbor; gauge",
+		"sereno_bgp_lease_margin_seconds":        "neighbor; gauge",
+		"sereno_kernel_drops_total":              "listener; counter",
+		"sereno_config_last_reload_success":      "; gauge",
+		"sereno_build_info":                      "commit goversion version; gauge",
+		"go_goroutines":                          "; gauge",
+		"process_resident_memory_bytes":          "; gauge",
 	} {
 		if got[name] != want {
 			t.Errorf("%s has %q, not %q", name, got[name], want)
@@ -162,6 +163,9 @@ sereno_build_info{commit="abc",goversion="go1.26.0",version="0.1.0"} 1
 # HELP sereno_config_last_reload_success 1 if the last reload of the configuration was applied, 0 if it was refused.
 # TYPE sereno_config_last_reload_success gauge
 sereno_config_last_reload_success 1
+# HELP sereno_dns_certificate_expires_seconds Unix time at which the certificate of DNS over TLS or HTTPS runs out.
+# TYPE sereno_dns_certificate_expires_seconds gauge
+sereno_dns_certificate_expires_seconds{service="resolver",transport="tls"} 1.8e+09
 # HELP sereno_dns_latency_seconds Time from a DNS query to its answer.
 # TYPE sereno_dns_latency_seconds histogram
 sereno_dns_latency_seconds_bucket{service="resolver",source="cache",le="0.001"} 5
@@ -186,7 +190,7 @@ sereno_service_state{service="resolver",state="up"} 0
 `
 	if err := testutil.GatherAndCompare(registryOf(t, fullSnapshot), strings.NewReader(want),
 		"sereno_alarms", "sereno_anycast_announced", "sereno_backend_state", "sereno_build_info", "sereno_config_last_reload_success",
-		"sereno_dns_latency_seconds", "sereno_kernel_drops_total", "sereno_radius_logins_total", "sereno_service_state"); err != nil {
+		"sereno_dns_certificate_expires_seconds", "sereno_dns_latency_seconds", "sereno_kernel_drops_total", "sereno_radius_logins_total", "sereno_service_state"); err != nil {
 		t.Error(err)
 	}
 }

@@ -32,7 +32,10 @@ type DNSMetrics struct {
 	Latency      map[string]*Histogram // by source
 	Panics       uint64                // faults of ours that were caught
 	Upstream     map[string]uint64     // what happened between us and the backends, by event; outside the equation
-	Good, Valid  uint64                // queries that were answered well, of those that could be (A31)
+	// CertificateExpires is the Unix time in seconds at which a transport's certificate
+	// runs out; only transports with one are in it.
+	CertificateExpires map[string]int64
+	Good, Valid        uint64 // queries that were answered well, of those that could be (A31)
 }
 
 // Missing is how many queries the figures do not account for; 0 in a sound snapshot.

@@ -113,6 +113,7 @@ func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfi
 		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
 		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Panics: st.Panics, Latency: map[string]*admin.Histogram{},
+		CertificateExpires: map[string]int64{},
 	}
 	well := dnsAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid
@@ -124,6 +125,9 @@ func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfi
 		}
 	}
 	for t := range dnsfront.NumTransports {
+		if at := st.CertificateExpires[t]; !at.IsZero() {
+			m.CertificateExpires[t.String()] = at.Unix()
+		}
 		m.Queries[t.String()] = st.Queries[t]
 		for src := range dnsfront.NumSources {
 			for rcode, v := range st.Answers[t][src] {
