@@ -98,6 +98,7 @@ func New(o Options) (*Service, error) {
 	for i := range o.Workers {
 		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain})
 		if err != nil {
+			set.freeCache()
 			return nil, errors.Join(fmt.Errorf("preparing DNS service %q: %w", o.Config.Name, err), s.closeGroups())
 		}
 		s.workers = append(s.workers, newWorker(s, i, g))
@@ -111,6 +112,14 @@ func (s *Service) newCache(c *Config) *cache {
 	return x
 }
 
+// freeCache gives the memory of a cache back that nobody uses.
+func (set *settings) freeCache() {
+	if set.cache != nil {
+		set.cache.close()
+		set.cache = nil
+	}
+}
+
 // Start opens every socket and begins to serve. On an error everything is closed
 // again, and the service is of no further use.
 func (s *Service) Start() error {
@@ -122,6 +131,8 @@ func (s *Service) Start() error {
 	set := *s.settings.Load()
 	if err := s.openAll(&set, nil); err != nil {
 		s.closed = true
+		set.freeCache()
+		s.settings.Store(&set)
 		return errors.Join(fmt.Errorf("starting DNS service %q: %w", s.Name(), err), closeListeners(set.listeners), s.closeGroups())
 	}
 	s.started = true

@@ -77,7 +77,7 @@ func (b *batched) turn(events []unix.EpollEvent) {
 			continue
 		}
 		n := b.receive(c)
-		if read += n; n >= b.g.batch/2 || !b.cool(c, 0) {
+		if read += n; n > 0 && n >= b.g.batch/2 || !b.cool(c, 0) {
 			kept = append(kept, c)
 		}
 		read = b.pause(read)
@@ -223,6 +223,9 @@ func (b *batched) block(c *Conn, s *socket) {
 		c.blocked = b.cool(c, unix.EPOLLOUT)
 	} else if s.interest(b.poll.ep, unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLOUT) == nil {
 		c.blocked = true
+	}
+	if !c.blocked { // nobody would tell when there is room
+		b.g.dropQueue(c)
 	}
 }
 

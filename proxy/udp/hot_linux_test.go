@@ -117,3 +117,30 @@ func TestHotSocketIsClosed(t *testing.T) {
 		t.Errorf("received %q", got)
 	}
 }
+
+// TestHotSocketOfBatchesOfOneCools: with a batch of one, every read is a full one.
+func TestHotSocketOfBatchesOfOneCools(t *testing.T) {
+	g := newGroup(t, GroupConfig{Batch: 1})
+	c := listen(t, g, "127.0.0.1:0")
+	u := client(t, c.LocalAddr())
+	for range 20 {
+		send(t, u, "flood")
+	}
+	hot, cooled := make(chan struct{}, 1), make(chan struct{}, 1)
+	was := false
+	run(t, g, &funcs{receive: func(from *Conn, in []Packet) { echo{}.Receive(from, in) }, flush: func() {
+		if c.hot && !was {
+			was = true
+			hot <- struct{}{}
+		}
+		if !c.hot && was {
+			was = false
+			cooled <- struct{}{}
+		}
+	}})
+	wait(t, hot, "the socket to be hot")
+	wait(t, cooled, "the socket to cool")
+	for range 20 {
+		receive(t, u)
+	}
+}

@@ -65,7 +65,7 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 	}
 
 	// Services: those that stay are updated in place, new ones are opened.
-	n.processors(len(moves))
+	n.processors(len(moves) + n.leavers(running, moves))
 	s.fronts = make([]front, len(moves))
 	for _, m := range moves {
 		if m.old == nil {
