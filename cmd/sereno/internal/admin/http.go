@@ -47,7 +47,7 @@ func (s *Server) endpoints() map[string]*endpoint {
 	return map[string]*endpoint{
 		"/healthz":                {machine: true, serve: s.healthz},
 		"/readyz":                 {machine: true, answer: s.readyz},
-		"/metrics":                {machine: true, serve: s.metrics()},
+		"/metrics":                {machine: true, serve: s.metrics(), takes: []string{"name[]"}},
 		"/api/v1/openapi.yaml":    {serve: describe},
 		"/api/v1/status":          {answer: s.status},
 		"/api/v1/events":          {serve: s.events, takes: []string{"last"}},

@@ -107,6 +107,15 @@ func TestO22OnlyDescribedArgumentsReachARead(t *testing.T) {
 	}
 }
 
+// TestO22MetricsByName asks for one metric alone, as Prometheus can.
+func TestO22MetricsByName(t *testing.T) {
+	s := startServer(t, nil)
+	_, body, _ := ask(t, s.overListen, "GET", s.url("/metrics?name[]=sereno_config_last_reload_success&name[]=sereno_nothing"))
+	if !strings.Contains(body, "sereno_config_last_reload_success 1\n") || strings.Count(body, "# TYPE ") != 1 {
+		t.Errorf("got:\n%s", body)
+	}
+}
+
 func TestO22OpenAPIDescribesEveryField(t *testing.T) {
 	d := readDescription(t)
 	described := map[string]bool{"Time": true}
