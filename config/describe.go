@@ -99,7 +99,7 @@ var described = map[string]string{
 	"dns[].tcp.max_per_client":            "of these, of one address",
 	"dns[].tcp.idle_timeout":              "a connection without a query is closed after this time",
 	"dns[].tcp.max_pipelined":             "queries of one connection that may wait for their answers",
-	"dns[].dns64.prefix":                  "prefix of 96 bits that IPv4 addresses are put into (RFC 6147); empty turns it off",
+	"dns[].dns64.prefix":                  "prefix that IPv4 addresses are put into (RFC 6147, RFC 6052); empty turns it off",
 	"dns[].dns64.exclude":                 "AAAA answers inside these prefixes count as none",
 	"dns[].block[].file":                  "the list; read at a start and at each reload",
 	"dns[].block[].format":                "names | hosts | rpz",
