@@ -138,6 +138,7 @@ func newExport(cmd *cobra.Command, format string, total int64) *export {
 	e.bar.SetOutputWriter(cmd.ErrOrStderr())
 	e.bar.SetTrackerLength(40)
 	e.bar.SetUpdateFrequency(200 * time.Millisecond)
+	e.bar.SetAutoStop(true) // a Stop before Render has begun is lost
 	e.bar.AppendTracker(e.tracker)
 	go func() { defer close(e.ended); e.bar.Render() }()
 	return e
