@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -49,6 +50,40 @@ func TestConfigurationsInTheDocumentsAreGood(t *testing.T) {
 				t.Errorf("fragment %d of %s:\n%v", i+1, name, err)
 			}
 		}
+	}
+}
+
+// The sysctl file of docs/operating.md sets what the table above it asks for, and
+// never less.
+func TestSysctlsInTheDocumentsAreThoseOfTheTable(t *testing.T) {
+	text := documents(t)["docs/operating.md"]
+	block := regexp.MustCompile("(?s)```\n# /etc/sysctl.d/[a-z0-9-]+\\.conf\n(.*?)```").FindStringSubmatch(text)
+	if block == nil {
+		t.Fatal("docs/operating.md has no sysctl file")
+	}
+	asked := map[string]int{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \| (\d+) or more \|`).FindAllStringSubmatch(text, -1) {
+		least, err := strconv.Atoi(row[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile("`(net[a-z_.]+)`").FindAllStringSubmatch(row[1], -1) {
+			asked[name[1]] = least
+		}
+	}
+	if len(asked) < 3 {
+		t.Fatalf("the table asks for %v only", asked)
+	}
+	for line := range strings.Lines(block[1]) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " = ")
+		n, err := strconv.Atoi(value)
+		if least, ok := asked[name]; err != nil || !ok || n < least {
+			t.Errorf("%q, and the table asks for %d (known: %v)", line, least, ok)
+		}
+		delete(asked, name)
+	}
+	if len(asked) > 0 {
+		t.Errorf("the file does not set %v", asked)
 	}
 }
 

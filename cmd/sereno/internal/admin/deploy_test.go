@@ -164,3 +164,20 @@ func readable(t *testing.T, exprs []string) {
 	}
 	promtool(t, "check", "rules", file)
 }
+
+// TestO20ScrapeConfigInTheDocumentIsOne: Prometheus takes the scrape_configs of docs/metrics.md as they stand.
+func TestO20ScrapeConfigInTheDocumentIsOne(t *testing.T) {
+	doc, err := os.ReadFile(metricsDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?ms)^```\n(scrape_configs:\n.*?)^```").FindSubmatch(doc)
+	if block == nil {
+		t.Fatal("docs/metrics.md has no scrape_configs")
+	}
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, block[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "config", file)
+}
