@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,6 +85,31 @@ func TestSysctlsInTheDocumentsAreThoseOfTheTable(t *testing.T) {
 	}
 	if len(asked) > 0 {
 		t.Errorf("the file does not set %v", asked)
+	}
+}
+
+// The nftables rules of docs/operating.md name every UDP port of the reference,
+// both ways, before and after routing.
+func TestNotrackRulesInTheDocumentsNameEveryPort(t *testing.T) {
+	c, report := config.Load("../../config/reference.yaml", config.Options{NoFiles: true})
+	if err := report.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var ports []string
+	for _, address := range []string{c.DNS[0].Listen[0], c.RADIUS[0].Auth[0], c.RADIUS[0].Acct[0]} {
+		ports = append(ports, strconv.Itoa(int(netip.MustParseAddrPort(address).Port())))
+	}
+	ports = append(ports, strconv.Itoa(c.RADIUS[0].Clients[0].CoAPort))
+	set := "{ " + strings.Join(ports, ", ") + " } notrack;"
+	text := documents(t)["docs/operating.md"]
+	for _, hook := range []string{"prerouting", "output"} {
+		_, rules, _ := strings.Cut(text, "{ type filter hook "+hook+" priority raw;")
+		rules, _, _ = strings.Cut(rules, "\n")
+		for _, end := range []string{"sport", "dport"} {
+			if rule := "udp " + end + " " + set; !strings.Contains(rules, rule) {
+				t.Errorf("the chain of hook %s has no %q", hook, rule)
+			}
+		}
 	}
 }
 
