@@ -49,7 +49,21 @@ type Service struct {
 	State  string // starting, up, degraded, down, drained; degraded is healthy
 	Reason string // health's word for it
 	Since  time.Time
+	Pools  []PoolCount // what it cannot serve without
 }
+
+// PoolCount is how many backends a service has in one role of one pool.
+type PoolCount struct {
+	Pool     string `json:"pool"`
+	Role     string `json:"role"`
+	Total    int    `json:"total"`
+	Healthy  int    `json:"healthy"`
+	Starting int    `json:"starting"` // not known yet
+	Needed   int    `json:"needed"`
+}
+
+// critical tells whether a service that serves ends to when one more backend is lost.
+func (p PoolCount) critical() bool { return p.Healthy+p.Starting <= p.Needed }
 
 // Healthy tells whether routes may rest on the service.
 func (s Service) Healthy() bool { return s.State == "up" || s.State == "degraded" }

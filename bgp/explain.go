@@ -36,6 +36,17 @@ type ServiceEvidence struct {
 	// IfDown is what would be done at once if this service went down now.
 	IfDown       State  `json:"if_down"`
 	IfDownReason Reason `json:"if_down_reason"`
+	// Pools are those that it cannot serve without.
+	Pools []PoolEvidence `json:"pools"`
+}
+
+// PoolEvidence is what one role of a pool has, and what one more lost backend
+// would change: whether services go down with it, and what would be done at once.
+type PoolEvidence struct {
+	PoolCount
+	LossTakesDown bool   `json:"loss_takes_down"`
+	IfLost        State  `json:"if_lost"`
+	IfLostReason  Reason `json:"if_lost_reason"`
 }
 
 // RouteSession tells whether one neighbor has the entry's routes.
@@ -69,9 +80,18 @@ func (c *Controller) Explain(anycast string) (Explanation, error) {
 		e.Changes = &t
 	}
 	for j, s := range in.Services {
-		state, reason := ifDown(now, in, j)
-		e.Services = append(e.Services, ServiceEvidence{Name: s.Name, State: s.State, Reason: s.Reason, Since: s.Since.UTC(), Healthy: s.Healthy(),
-			IfDown: state, IfDownReason: reason})
+		d := ifDown(now, in, func(i int) bool { return i == j })
+		v := ServiceEvidence{Name: s.Name, State: s.State, Reason: s.Reason, Since: s.Since.UTC(), Healthy: s.Healthy(),
+			IfDown: d.State, IfDownReason: d.Reason, Pools: []PoolEvidence{}}
+		for _, p := range s.Pools {
+			lost := PoolEvidence{PoolCount: p, LossTakesDown: s.Healthy() && p.critical(), IfLost: x.decision.State, IfLostReason: x.decision.Reason}
+			if lost.LossTakesDown {
+				d := ifDown(now, in, func(i int) bool { return in.Services[i].restsOn(p) })
+				lost.IfLost, lost.IfLostReason = d.State, d.Reason
+			}
+			v.Pools = append(v.Pools, lost)
+		}
+		e.Services = append(e.Services, v)
 	}
 	for _, r := range x.decision.Routes {
 		e.Routes = append(e.Routes, r.String())
@@ -89,13 +109,21 @@ func (c *Controller) Explain(anycast string) (Explanation, error) {
 	return e, nil
 }
 
-// ifDown asks Decide what it would do if one service went down.
-func ifDown(now time.Time, in Entry, service int) (State, Reason) {
+// ifDown asks Decide what it would do if some services went down.
+func ifDown(now time.Time, in Entry, down func(service int) bool) Decision {
 	in.Services = slices.Clone(in.Services)
-	in.Services[service].State = "down"
+	for i := range in.Services {
+		if down(i) {
+			in.Services[i].State = "down"
+		}
+	}
 	in.HealthySince = time.Time{}
-	d := Decide(Input{Now: now, Entries: []Entry{in}})[0]
-	return d.State, d.Reason
+	return Decide(Input{Now: now, Entries: []Entry{in}})[0]
+}
+
+// restsOn tells whether a role of a pool is one that the service cannot serve without.
+func (s Service) restsOn(p PoolCount) bool {
+	return slices.ContainsFunc(s.Pools, func(q PoolCount) bool { return q.Pool == p.Pool && q.Role == p.Role })
 }
 
 // String is the route with its attributes on one line.
@@ -139,6 +167,9 @@ func (e *Explanation) sentences() []string {
 			text += fmt.Sprintf("; if it went down, the route would stay %s", s.IfDown)
 		}
 		words = append(words, text+".")
+		for _, p := range s.Pools {
+			words = append(words, p.sentence(s.Name, e.State))
+		}
 	}
 	if e.WaitsFor != "" {
 		words = append(words, "It waits for "+e.WaitsFor+".")
@@ -158,6 +189,20 @@ func (e *Explanation) sentences() []string {
 		words = append(words, text+".")
 	}
 	return words
+}
+
+// sentence says what one more lost backend would change for a service and for
+// a route that is in that state now.
+func (p *PoolEvidence) sentence(service string, now State) string {
+	text := fmt.Sprintf("Pool %s (%s): %d of %d backends healthy, %d needed; one more lost backend ", p.Pool, p.Role, p.Healthy, p.Total, p.Needed)
+	switch {
+	case !p.LossTakesDown:
+		return text + "changes nothing."
+	case p.IfLost == now:
+		return text + fmt.Sprintf("takes %s down, and the route would stay %s.", service, now)
+	default:
+		return text + fmt.Sprintf("takes %s down, and the route would be %s at once.", service, p.IfLost)
+	}
 }
 
 // LeavesNothing tells whether draining the given entries would withdraw the

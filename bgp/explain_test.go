@@ -47,6 +47,49 @@ func TestA25ExplainsEveryState(t *testing.T) {
 	})
 }
 
+func TestA25SaysWhatOneMoreLostBackendChanges(t *testing.T) {
+	for _, c := range []struct {
+		whenDown string
+		counts   PoolCount
+		state    string
+		lost     State // what is done then
+		words    string
+	}{
+		{"withdraw", PoolCount{Total: 2, Healthy: 2, Needed: 1}, "up", Announced, "2 of 2 backends healthy, 1 needed; one more lost backend changes nothing."},
+		{"withdraw", PoolCount{Total: 2, Healthy: 1, Needed: 1}, "degraded", Withdrawn, "1 of 2 backends healthy, 1 needed; one more lost backend takes resolver down, and the route would be withdrawn at once."},
+		{"demote", PoolCount{Total: 2, Healthy: 1, Needed: 1}, "degraded", Demoted, "1 of 2 backends healthy, 1 needed; one more lost backend takes resolver down, and the route would be demoted at once."},
+		{"demote", PoolCount{Total: 3, Healthy: 3, Needed: 2}, "up", Announced, "3 of 3 backends healthy, 2 needed; one more lost backend changes nothing."},
+		{"withdraw", PoolCount{Total: 3, Healthy: 2, Needed: 2}, "degraded", Withdrawn, "2 of 3 backends healthy, 2 needed; one more lost backend takes resolver down, and the route would be withdrawn at once."},
+		{"withdraw", PoolCount{Total: 2, Healthy: 1, Starting: 1, Needed: 1}, "up", Announced, "1 of 2 backends healthy, 1 needed; one more lost backend changes nothing."},
+		{"hand-over", PoolCount{Total: 1, Healthy: 1, Needed: 1}, "up", Demoted, "1 of 1 backends healthy, 1 needed; one more lost backend takes resolver down, and the route would be demoted at once."},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(t, testSettings(anycast(func(a *AnycastConfig) { a.WhenDown = c.whenDown }), neighbor("core-1", "10.0.0.1")), nil)
+			defer n.close(t)
+			c.counts.Pool, c.counts.Role = "resolvers", "dns"
+			n.SetServices([]Service{{Name: "resolver", State: c.state, Pools: []PoolCount{c.counts}}})
+			e, err := n.Explain("dns-vip")
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := e.Services[0].Pools[0]
+			if e.State != Announced || p.PoolCount != c.counts || p.IfLost != c.lost || p.LossTakesDown != (c.lost != Announced) {
+				t.Errorf("%s: %+v", e.State, p)
+			}
+			if words := strings.Join(e.Words, "\n"); !strings.Contains(words, "\nPool resolvers (dns): "+c.words) {
+				t.Errorf("%q is not in\n%s", c.words, words)
+			}
+			// The words are true: that many backends fewer, and it is what is done.
+			if p.LossTakesDown {
+				n.SetServices(svcDown)
+				if after, err := n.Explain("dns-vip"); err != nil || after.State != c.lost {
+					t.Errorf("it was to be %s, and is %s (%v)", c.lost, after.State, err)
+				}
+			}
+		})
+	}
+}
+
 func TestLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"))

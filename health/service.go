@@ -62,6 +62,15 @@ type ServiceStatus struct {
 	Since  time.Time // of the state
 	// SelfProbe is when every listener last passed; zero: never.
 	SelfProbe time.Time
+	Needs     []Need // without which it cannot serve
+}
+
+// Need is how many backends a service has in one role of one pool, and how many
+// it needs there. Proven of Role is not counted.
+type Need struct {
+	Pool, Role string
+	Count      Role
+	Least      int // min_healthy
 }
 
 // ServiceEvent is one change of state of one service. Reason is never empty.

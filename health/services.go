@@ -163,7 +163,7 @@ func (s *Services) Status(name string) (ServiceStatus, bool) {
 	if v == nil {
 		return ServiceStatus{}, false
 	}
-	return v.status(), true
+	return s.status(v), true
 }
 
 // All tells about all services, by name.
@@ -172,17 +172,22 @@ func (s *Services) All() []ServiceStatus {
 	defer s.mu.Unlock()
 	out := make([]ServiceStatus, 0, len(s.services))
 	for _, v := range s.services {
-		out = append(out, v.status())
+		out = append(out, s.status(v))
 	}
 	slices.SortFunc(out, func(a, b ServiceStatus) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
-func (v *service) status() ServiceStatus {
-	return ServiceStatus{
+func (s *Services) status(v *service) ServiceStatus {
+	out := ServiceStatus{
 		Name: v.Name, Kind: v.Kind, State: v.verdict.state, Reason: v.verdict.reason, Detail: v.verdict.detail,
 		Since: v.since, SelfProbe: v.self.lastPassed(),
 	}
+	for _, role := range v.needs() {
+		r := s.role(v.Pool, role)
+		out.Needs = append(out.Needs, Need{Pool: r.pool, Role: r.role, Count: r.count, Least: r.least})
+	}
+	return out
 }
 
 // Close ends all asking and returns when every event has been heard.

@@ -69,6 +69,7 @@ func (n *Node) ExplainRADIUS(q admin.RADIUSQuestion) ([]admin.Explanation, error
 
 // ExplainAnycast says why an entry's prefixes are or are not announced (A25).
 func (n *Node) ExplainAnycast(name string) (admin.Explanation, error) {
+	n.tellRoutes() // with the counts of backends as they are now: bgp hears of verdicts only when they change
 	e, err := n.routes.Explain(name)
 	if err != nil {
 		return admin.Explanation{}, fmt.Errorf("%w: %w %q", admin.ErrNotFound, err, name)

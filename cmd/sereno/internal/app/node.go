@@ -217,7 +217,12 @@ func (n *Node) tellRoutes() {
 	all := n.services.All()
 	out := make([]bgp.Service, 0, len(all))
 	for _, s := range all {
-		out = append(out, bgp.Service{Name: s.Name, State: string(s.State), Reason: string(s.Reason), Since: s.Since})
+		v := bgp.Service{Name: s.Name, State: string(s.State), Reason: string(s.Reason), Since: s.Since}
+		for _, r := range s.Needs {
+			v.Pools = append(v.Pools, bgp.PoolCount{Pool: r.Pool, Role: r.Role, Total: r.Count.Total, Healthy: r.Count.Healthy,
+				Starting: r.Count.Starting, Needed: r.Least})
+		}
+		out = append(out, v)
 	}
 	n.routes.SetServices(out)
 }

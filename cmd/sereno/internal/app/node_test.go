@@ -255,6 +255,33 @@ func TestA24NoBGPAtAll(t *testing.T) {
 	}
 }
 
+func TestA25TheNodeSaysWhatOneMoreLostBackendChanges(t *testing.T) {
+	s := newSite(t)
+	s.text["anycast"] = "anycast:\n" + anycast("dns-vip", "192.0.2.53/32", "resolver", ", when_down: demote")
+	s.start()
+	says := func(what, words string) {
+		t.Helper()
+		var all string
+		until(t, 5*time.Second, what, func() bool {
+			e, err := s.node.ExplainAnycast("dns-vip")
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = strings.Join(e.Words, "\n")
+			return strings.Contains(all, " is announced since") && strings.Contains(all, words)
+		})
+	}
+	says("a spare", "Pool resolvers (dns): 2 of 2 backends healthy, 1 needed; one more lost backend changes nothing.")
+	if err := s.resolvers[0].Set(stub.Mode{Fault: stub.Closed}); err != nil {
+		t.Fatal(err)
+	}
+	says("none", "Pool resolvers (dns): 1 of 2 backends healthy, 1 needed; one more lost backend takes resolver down, and the route would be demoted at once.")
+	if err := s.resolvers[1].Set(stub.Mode{Fault: stub.Closed}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, 5*time.Second, "what was said", func() bool { return s.route("dns-vip").State == admin.StateDemoted })
+}
+
 func TestA16RequalifyWaitsForProof(t *testing.T) {
 	s := newSite(t)
 	n := s.start()
