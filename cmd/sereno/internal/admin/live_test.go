@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,5 +167,70 @@ func TestO21AFaultInRecordingCostsNothingElse(t *testing.T) {
 	s.guarded(func() { panic("fault") })
 	if n := s.panics.Load(); n != 1 {
 		t.Errorf("%d faults were counted", n)
+	}
+}
+
+// TestO21APageThatStaysOpenCostsNoMore gives one open stream the samples of twenty minutes, when the rings are full.
+func TestO21APageThatStaysOpenCostsNoMore(t *testing.T) {
+	var mu sync.Mutex
+	w := newWorld()
+	s := startServer(t, func(o *Options, _ *limits) {
+		o.Snapshot = func() Snapshot { mu.Lock(); defer mu.Unlock(); return *w.snapshot() }
+		o.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return w.now }
+	})
+	pass := func(samples int, each func()) {
+		for range samples {
+			mu.Lock()
+			w.now, w.queries = w.now.Add(2*time.Second), w.queries+200
+			mu.Unlock()
+			s.sample()
+			each()
+		}
+	}
+	pass(1900, func() {})
+	f := frames(t, s, "/api/v1/live")
+	next(t, f, frameStatus)
+	arrives := func() {
+		for got := ""; !strings.Contains(got, `"step_seconds":2,`); {
+			got = next(t, f, frameSample)
+		}
+	}
+	type size struct {
+		goroutines, minutes, hour, roomMinutes, roomHour int
+		heap                                             uint64
+	}
+	measure := func() (out size) {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		out.goroutines, out.heap = runtime.NumGoroutine(), m.HeapAlloc
+		s.recorder.mu.Lock()
+		defer s.recorder.mu.Unlock()
+		r := &s.recorder.rings
+		out.minutes, out.roomMinutes, out.hour, out.roomHour = len(r[0].samples), cap(r[0].samples), len(r[1].samples), cap(r[1].samples)
+		return out
+	}
+	pass(20, arrives)
+	before := measure()
+	pass(600, arrives)
+	after := measure()
+	t.Logf("first %+v, after twenty minutes %+v", before, after)
+	if before.minutes != kept[0].most || before.hour != kept[1].most {
+		t.Errorf("the rings are not full: %+v", before)
+	}
+	if after.heap > before.heap+256<<10 {
+		t.Errorf("%d bytes of memory, and %d after twenty minutes", before.heap, after.heap)
+	}
+	if after.goroutines > before.goroutines+5 { // those of earlier tests come to their ends meanwhile
+		t.Errorf("%d goroutines, and %d after twenty minutes", before.goroutines, after.goroutines)
+	}
+	before.heap, before.goroutines, after.heap, after.goroutines = 0, 0, 0, 0
+	if after != before {
+		t.Errorf("the history grows: %+v, then %+v", before, after)
+	}
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	if len(s.feed.subs) != 1 {
+		t.Errorf("%d subscribers", len(s.feed.subs))
 	}
 }
