@@ -3,9 +3,11 @@ package harness
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,10 +64,10 @@ type Tab struct {
 
 	mu     sync.Mutex
 	faults []string
-	asked  []string
 }
 
-// Open opens an address. What the page logs as an error, and every request for another origin, is a fault.
+// Open opens an address. What the page logs as an error, every request for another origin, and every request that could
+// change something, is a fault.
 func (b *Browser) Open(address string, v View) *Tab {
 	b.lab.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
@@ -112,9 +114,11 @@ func (t *Tab) hear(event any) {
 			t.faults = append(t.faults, fmt.Sprintf("log: %s %s", e.Entry.Text, e.Entry.URL))
 		}
 	case *network.EventRequestWillBeSent:
-		t.asked = append(t.asked, e.Request.URL)
 		if !strings.HasPrefix(e.Request.URL, t.origin) {
 			t.faults = append(t.faults, "asked for "+e.Request.URL)
+		}
+		if e.Request.Method != http.MethodGet {
+			t.faults = append(t.faults, e.Request.Method+" of "+e.Request.URL)
 		}
 	}
 }
@@ -193,21 +197,24 @@ func (t *Tab) Shot(name string, from ...string) {
 	}
 }
 
-// Faults gives, and forgets, what went wrong so far.
-func (t *Tab) Faults() []string {
+// Only forgets what was provoked, and fails the test if anything else went wrong so far: a fault that has none of these
+// words.
+func (t *Tab) Only(provoked ...string) {
+	t.lab.t.Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := t.faults
+	for _, f := range t.faults {
+		if !slices.ContainsFunc(provoked, func(words string) bool { return strings.Contains(f, words) }) {
+			t.lab.t.Errorf("the page: %s", f)
+		}
+	}
 	t.faults = nil
-	return out
 }
 
 // Close closes the tab and fails the test if anything went wrong in it.
 func (t *Tab) Close() {
 	t.lab.t.Helper()
-	for _, f := range t.Faults() {
-		t.lab.t.Errorf("the page: %s", f)
-	}
+	t.Only()
 	_ = chromedp.Cancel(t.ctx) // waits until it is closed
 	t.cancel()
 }
