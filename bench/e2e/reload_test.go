@@ -25,7 +25,7 @@ import (
 )
 
 // TestE2EO04ReloadsUnderTraffic reloads a node two hundred times, by each of the three ways, under 5,000 DNS queries and
-// 1,000 RADIUS requests a second. A tenth of the configurations are broken and are refused whole; the others change one
+// 1,000 logins a second. A tenth of the configurations are broken and are refused whole; the others change one
 // thing each. Nothing is lost: no query, no login, no record, no TCP connection, no BGP session, no route, no cache
 // entry, no verdict on a backend, no counter.
 func TestE2EO04ReloadsUnderTraffic(t *testing.T) {
@@ -46,12 +46,13 @@ func TestE2EO04ReloadsUnderTraffic(t *testing.T) {
 	}
 	stream := longConnection(t, r.s.DNS)
 	queries := reloadDNSLoad(t, r.s)
-	nas, logins := radiusLoad(t, r.s, load.RADIUSConfig{Common: load.Common{Rate: 1000, Timeout: 6 * time.Second}, PAP: 2, CHAP: 1, Acct: 1})
+	const rate = 1334 // three of four are logins
+	nas, logins := radiusLoad(t, r.s, load.RADIUSConfig{Common: load.Common{Rate: rate, Timeout: 6 * time.Second}, PAP: 2, CHAP: 1, Acct: 1})
 
 	tally := map[string]int{}
 	order := rand.Perm(fields)
 	before := r.s.Metrics()
-	began := time.Now()
+	began, asked, loggedIn := time.Now(), queries.books(), logins.books()
 	for n := range reloads {
 		next := time.Now().Add(pace)
 		if n%10 == 9 {
@@ -70,7 +71,10 @@ func TestE2EO04ReloadsUnderTraffic(t *testing.T) {
 		}
 		time.Sleep(time.Until(next))
 	}
-	t.Logf("%d reloads in %s: %v", reloads, time.Since(began).Round(time.Millisecond), tally)
+	elapsed := time.Since(began)
+	t.Logf("%d reloads in %s: %v", reloads, elapsed.Round(time.Millisecond), tally)
+	queries.kept(queriesPerSecond, &asked, elapsed)
+	logins.kept(rate, &loggedIn, elapsed)
 
 	if got := bgpSession(w); got != session {
 		t.Errorf("the BGP session is another one:\n%s\nit was\n%s", got, session)
@@ -97,11 +101,30 @@ func TestE2EO04ReloadsUnderTraffic(t *testing.T) {
 	r.s.WaitIdle()
 }
 
+// kept demands that nine tenths of a rate were sent at least, in the time since before. A generator that the machine
+// starved is told of and no failure; one that waited for answers is.
+func (r *running) kept(rate float64, before *load.Books, elapsed time.Duration) {
+	r.t.Helper()
+	b := r.books()
+	sent := b.Sent - before.Sent
+	r.t.Logf("%.0f of %.0f requests a second were sent", float64(sent)/elapsed.Seconds(), rate)
+	switch short := 0.9*rate*elapsed.Seconds() - float64(sent); {
+	case short <= 0:
+	case b.Behind < elapsed/20 || float64(b.Waiting) > rate:
+		r.t.Errorf("that is too few: %d wait for an answer, the generator was up to %s behind", b.Waiting, b.Behind)
+	default:
+		r.t.Logf("that is too few: this machine starved the generator, which was up to %s behind; what follows holds for the lower rate", b.Behind)
+	}
+}
+
+// queriesPerSecond is the rate of reloadDNSLoad.
+const queriesPerSecond = 5000
+
 // reloadDNSLoad asks for names that the cache has, and for some that it cannot have.
 func reloadDNSLoad(t *testing.T, s *harness.Sereno) *running {
 	t.Helper()
 	d, err := load.NewDNS(load.DNSConfig{
-		Common:  load.Common{Rate: 5000, Timeout: 4 * time.Second},
+		Common:  load.Common{Rate: queriesPerSecond, Timeout: 4 * time.Second},
 		Targets: []netip.AddrPort{s.DNS}, Names: 2000, Zipf: 0.9, New: 0.2, Labels: "ttl-600",
 	})
 	if err != nil {
