@@ -37,7 +37,9 @@ func TestE2EO04ReloadOfEveryMistake(t *testing.T) {
 	}
 	lab.Write("secrets/tempesta", "secret-of-the-reference\n")
 	own := r.yaml()
+	began := time.Now()
 	mistakes := slices.Concat(r.mistakes(t, own), r.mistakes(t, string(reference)))
+	t.Logf("%d mistakes made in %s", len(mistakes), time.Since(began).Round(time.Millisecond))
 
 	d, err := load.NewDNS(load.DNSConfig{
 		Common:  load.Common{Rate: 1000, Timeout: 4 * time.Second},
@@ -52,7 +54,7 @@ func TestE2EO04ReloadOfEveryMistake(t *testing.T) {
 
 	was, tally := r.config(t), map[string]int{}
 	var early harness.Metrics
-	began := time.Now()
+	began = time.Now()
 	for n := range mistakes {
 		if n == len(mistakes)/4 { // the heap has its size by then
 			early = r.s.Metrics()
