@@ -26,7 +26,7 @@ func TestA23AddressesComeAndGo(t *testing.T) {
 			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil && strings.Contains(err.Error(), "fork/exec") && os.Getenv("SERENO_E2E") != "1" {
+	if err != nil && strings.Contains(err.Error(), "fork/exec") && os.Getenv("SERENO_E2E") == "" {
 		t.Logf("left out without SERENO_E2E=1, as this machine allows no network namespace: %v", err)
 		return
 	}

@@ -70,7 +70,7 @@ func reachable(t *testing.T, on string) bool {
 		_ = l.Close()
 		return true
 	}
-	if !netip.MustParseAddrPort(on).Addr().Is6() || os.Getenv("SERENO_E2E") == "1" {
+	if !netip.MustParseAddrPort(on).Addr().Is6() || os.Getenv("SERENO_E2E") != "" {
 		t.Fatal(err)
 	}
 	t.Logf("left out, because this machine has no IPv6: %s", on)

@@ -26,7 +26,7 @@ import (
 // e2e tells whether real programs are wanted; a missing one is a failure then.
 func e2e(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv("SERENO_E2E") != "1" {
+	if os.Getenv("SERENO_E2E") == "" {
 		t.Log("left out without SERENO_E2E=1: FreeRADIUS, radclient and eapol_test")
 		return false
 	}

@@ -198,7 +198,7 @@ func needIPv6(t testing.TB) {
 // leaveOut skips a test that cannot run here, unless the run is one that must not leave out anything.
 func leaveOut(t testing.TB, why string) {
 	t.Helper()
-	if os.Getenv("SERENO_E2E") == "1" {
+	if os.Getenv("SERENO_E2E") != "" {
 		t.Fatal(why)
 	}
 	t.Skip(why)
