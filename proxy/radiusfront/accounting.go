@@ -93,7 +93,8 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 	if err != nil {
 		return reason // it passed this walk before
 	}
-	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, packet: p})
+	packet, sealed := w.sealed(f, p)
+	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, sealed: sealed, packet: packet})
 	k := &keeping{entry: f.entry}
 	err = sp.Submit(spool.Record{Session: f.session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Waited: time.Duration(w.now - f.received)}, func(ref spool.Ref, err error) {
 		k.ref, k.err = ref, err
@@ -214,6 +215,12 @@ func (s *Service) openSpool() {
 	st := sp.Stats()
 	if st.Records+st.Aside > 0 || st.Damaged > 0 {
 		s.logger.Info("spooled accounting", zap.Int64("records", st.Records), zap.Int64("set_aside", st.Aside), zap.Uint64("damaged", st.Damaged))
+	}
+	key, err := readSeal(dir)
+	if err != nil {
+		s.logger.Error("what is hidden in spooled accounting is delivered only while its NAS keeps its secret: the spool's key", zap.Error(err))
+	} else {
+		s.seal.Store(&key)
 	}
 	s.spool.Store(sp)
 }

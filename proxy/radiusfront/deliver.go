@@ -1,7 +1,6 @@
 package radiusfront
 
 import (
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -313,7 +312,7 @@ func (d *deliverer) load(s *shipment, t *target, now int64) error {
 		return nil // the pool is newer than the view: in a moment
 	}
 	s.secret = peer.secret
-	r := radwire.RequestRewrite{From: d.secretOf(rec.nas, peer), To: peer.secret, UserName: rec.userName}
+	r := radwire.RequestRewrite{From: d.secretOf(&rec, peer), To: peer.secret, UserName: rec.userName}
 	out, id, err := d.outlet(s.backend).take(d, now)
 	if err != nil {
 		d.service.repeats.Line(zap.WarnLevel, "no socket for spooled accounting", zap.String("backend", s.backend.Name())).
@@ -334,10 +333,13 @@ func (d *deliverer) load(s *shipment, t *target, now int64) error {
 	return nil
 }
 
-// secretOf is what hidden attributes of a NAS's record are hidden with; without
-// the client they go as they are.
-func (d *deliverer) secretOf(nas netip.Addr, to *peer) *radwire.Secret {
-	if cl := d.view.clients.lookup(nas); cl != nil {
+// secretOf is what hidden attributes of a record are hidden with; where that is the NAS's
+// secret, of an earlier version's record, and the client is gone, they go as they are.
+func (d *deliverer) secretOf(rec *parcel, to *peer) *radwire.Secret {
+	if key := d.service.seal.Load(); rec.sealed && key != nil {
+		return radwire.NewSecret(*key)
+	}
+	if cl := d.view.clients.lookup(rec.nas); cl != nil {
 		return cl.secrets[cl.likely()]
 	}
 	return to.secret

@@ -53,6 +53,7 @@ type parcel struct {
 	nas      netip.Addr
 	pool     string
 	userName []byte // replaces User-Name (strip_realm); nil: it stays
+	sealed   bool   // what it hides is hidden under the spool's key
 	packet   []byte // as the NAS sent it
 }
 
@@ -60,12 +61,15 @@ const parcelVersion = 1
 
 var errParcel = errors.New("not a spooled accounting record of this version")
 
-// appendParcel writes: version, 1 if there is a user name, the NAS's address (16
+// appendParcel writes: version, 1 if there is a user name plus 2 if it is sealed, the NAS's address (16
 // bytes), and each with its length pool (1 byte), user name (1 byte), packet (2).
 func appendParcel(b []byte, p *parcel) []byte {
 	has := byte(0)
 	if p.userName != nil {
 		has = 1
+	}
+	if p.sealed {
+		has |= 2
 	}
 	a := p.nas.As16()
 	b = append(b, parcelVersion, has)
@@ -95,9 +99,10 @@ func parseParcel(b []byte) (p parcel, err error) {
 	p.nas = netip.AddrFrom16([16]byte(head[2:18])).Unmap()
 	p.pool = string(take(int(take(1)[0])))
 	p.userName = take(int(take(1)[0]))
-	if head[1] == 0 {
+	if head[1]&1 == 0 {
 		p.userName = nil
 	}
+	p.sealed = head[1]&2 != 0
 	p.packet = take(int(binary.BigEndian.Uint16(take(2))))
 	if len(b) > 0 {
 		err = errParcel

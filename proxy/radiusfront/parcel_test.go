@@ -14,10 +14,11 @@ func TestParcelComesBackAsItWas(t *testing.T) {
 		{nas: netip.MustParseAddr("192.0.2.7"), pool: "main", packet: []byte("packet")},
 		{nas: netip.MustParseAddr("2001:db8::7"), pool: "", userName: []byte("ana"), packet: bytes.Repeat([]byte{1}, 4096)},
 		{nas: netip.MustParseAddr("192.0.2.7"), pool: "x", userName: []byte{}, packet: []byte{0}},
+		{nas: netip.MustParseAddr("192.0.2.7"), pool: "x", sealed: true, packet: []byte{0}},
 	} {
 		b := appendParcel(nil, &p)
 		got, err := parseParcel(b)
-		if err != nil || got.nas != p.nas || got.pool != p.pool || !bytes.Equal(got.packet, p.packet) || (got.userName == nil) != (p.userName == nil) || !bytes.Equal(got.userName, p.userName) {
+		if err != nil || got.nas != p.nas || got.pool != p.pool || got.sealed != p.sealed || !bytes.Equal(got.packet, p.packet) || (got.userName == nil) != (p.userName == nil) || !bytes.Equal(got.userName, p.userName) {
 			t.Fatalf("%+v: %+v %v", p, got, err)
 		}
 		for cut := range b {

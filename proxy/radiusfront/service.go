@@ -42,6 +42,7 @@ type Service struct {
 	survivors     *survivors // of survival (R60)
 	sessions      *sessions
 	spool         atomic.Pointer[spool.Spool] // nil: none, or it could not be opened
+	seal          atomic.Pointer[[]byte]      // key of what is hidden in the spool; nil: none
 	spoolOn       atomic.Bool                 // the configuration wants it
 
 	mu         sync.Mutex // reload, start and close, and what they change

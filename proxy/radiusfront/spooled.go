@@ -12,7 +12,7 @@ import (
 type SpooledRecord struct {
 	NAS     netip.Addr
 	Pool    string
-	Packet  []byte // as the NAS sent it
+	Packet  []byte // as the NAS sent it; what it hides may be hidden under another key
 	Session string // Acct-Session-Id
 	User    string // User-Name
 	Type    string // Acct-Status-Type: Start, Interim-Update, Stop, …, or its number

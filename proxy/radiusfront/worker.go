@@ -71,7 +71,9 @@ type worker struct {
 	read    int    // of taken
 	parcel  []byte // scratch
 
-	password, attrs []byte // scratch of survival
+	seal *radwire.Secret // of service.seal
+
+	password, attrs []byte // scratch of survival and of sealed
 
 	lens  *insight.Lens[TraceFilter] // nil: nobody looks
 	trace *insight.Request           // of the packet at hand; nil: nobody follows it

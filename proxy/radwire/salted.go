@@ -250,3 +250,21 @@ func hides(vendor uint32) bool {
 	}
 	return false
 }
+
+// Rehide changes, in place, the secret of everything hidden in the attributes of p, an
+// Accounting-, CoA- or Disconnect-Request that comes from Walk: there the authenticator
+// that hides is zeros (RFC 5176 section 2.3). The header is left, so that the
+// authenticator there no longer fits. It tells whether there was anything.
+func Rehide(p []byte, from, to *Secret) bool {
+	found := false
+	for rest := p[HeaderLen:]; len(rest) > 0 && !found; rest = rest[rest[1]:] {
+		found = IsHidden(rest[:rest[1]])
+	}
+	if !found {
+		return false
+	}
+	k := keys{from: from, to: to}
+	k.passwords(p[HeaderLen:])
+	k.attributes(p[HeaderLen:])
+	return true
+}
