@@ -25,7 +25,7 @@ import (
 	"sereno/bench/lab"
 )
 
-// busyCode is the exit code of the process inside for lab.ErrBusy, and tries how often a scenario is played then.
+// busyCode is the exit code of the process inside for lab.ErrBusy, and tries how often a scenario is played at most then.
 const (
 	busyCode = 3
 	tries    = 3
@@ -146,14 +146,16 @@ func outside(cmd *cobra.Command, scenarios []lab.Scenario, o lab.Options) error 
 	broken := false
 	for _, s := range scenarios {
 		args := []string{"run", s.Name, "--sereno", binary, fmt.Sprintf("--short=%v", o.Short)}
-		code := busyCode
+		code, replays := busyCode, 0
 		for try := 0; try < tries && code == busyCode; try++ {
+			replays = try
 			var err error
 			code, err = lab.Enter(cmd.Context(), args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err := errors.Join(err, cmd.Context().Err()); err != nil {
 				return err
 			}
 		}
+		fmt.Fprintf(cmd.OutOrStdout(), "  %-44s %-5s %d (at most %d)\n", "played again, the machine being too busy", "lab", replays, tries-1)
 		broken = broken || code != 0
 	}
 	if broken {
