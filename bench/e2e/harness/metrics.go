@@ -22,15 +22,22 @@ type Metrics []Sample
 // Metrics scrapes the node.
 func (s *Sereno) Metrics() Metrics {
 	s.lab.t.Helper()
-	code, body, err := s.get("/metrics")
-	if err != nil || code != http.StatusOK {
-		s.lab.t.Fatalf("scraping: %d, %v", code, err)
-	}
-	m, err := parseMetrics(string(body))
+	m, err := s.scrape()
 	if err != nil {
 		s.lab.t.Fatal(err)
 	}
 	return m
+}
+
+func (s *Sereno) scrape() (Metrics, error) {
+	code, body, err := s.get("/metrics")
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("status %d", code)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scraping: %w", err)
+	}
+	return parseMetrics(string(body))
 }
 
 // parseMetrics reads Prometheus's text format, as far as sereno writes it.
@@ -134,6 +141,20 @@ func (s *Sereno) CheckBalance() {
 		if strings.HasSuffix(sample.Name, "_drops_total") && sample.Value > 0 {
 			s.lab.t.Logf("%s%v %g", sample.Name, sample.Labels, sample.Value)
 		}
+	}
+}
+
+// lastBalance checks the balance of a node that runs when its test ends. One that has been told to end needs not answer.
+func (s *Sereno) lastBalance() {
+	if !s.Running() {
+		return
+	}
+	m, err := s.scrape()
+	if err != nil && !s.endsWithin(10*time.Second) {
+		s.lab.t.Errorf("the balance at the end: %v", err)
+	}
+	for _, wrong := range m.unbalanced() {
+		s.lab.t.Errorf("the counters do not balance at the end: %s", wrong)
 	}
 }
 

@@ -106,13 +106,30 @@ func (p *Process) Wait(patience time.Duration) int {
 	}
 }
 
-// Running says whether it has not ended yet.
-func (p *Process) Running() bool {
+// Running says whether it has been started and has not ended yet.
+func (p *Process) Running() bool { return p.started() && !p.endsWithin(0) }
+
+func (p *Process) started() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done != nil
+}
+
+// endsWithin says whether one that was started has ended before the patience is over.
+func (p *Process) endsWithin(patience time.Duration) bool {
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
 	select {
-	case <-p.done:
-		return false
-	default:
+	case <-done:
 		return true
+	default:
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(patience):
+		return false
 	}
 }
 

@@ -89,7 +89,8 @@ func Remove() {
 	}
 }
 
-// Prepare writes the configuration of the lab's node without starting it.
+// Prepare writes the configuration of the lab's node without starting it. If it runs when the test ends, its counters
+// must balance (O20).
 func (l *Lab) Prepare(c Config) *Sereno {
 	l.t.Helper()
 	binary, err := Binary()
@@ -104,6 +105,7 @@ func (l *Lab) Prepare(c Config) *Sereno {
 	}
 	s.ConfigFile = l.write("sereno.yaml", l.yaml(c, s))
 	s.Process = l.prepare("sereno", binary, "run", "-c", s.ConfigFile)
+	l.t.Cleanup(s.lastBalance)
 	return s
 }
 
