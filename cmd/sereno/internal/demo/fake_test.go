@@ -18,16 +18,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeWorld obeys the story by the book, on a clock of its own: a dead backend is seen after 300 ms, a route moves
 // 40 ms later, and comes back 3 s after its backend.
 type fakeWorld struct {
-	t        *testing.T
-	clock    time.Time
-	broken   map[string]time.Time // since when
-	healed   map[string]time.Time
-	clients  bool
-	dns      load.Books
-	radius   load.Books
-	missing  uint64
-	troubles chan error
-	onWait   func()
+	t           *testing.T
+	clock       time.Time
+	broken      map[string]time.Time // since when
+	healed      map[string]time.Time
+	clients     bool
+	dns         load.Books
+	radius      load.Books
+	missing     uint64
+	unaccounted uint64
+	troubles    chan error
+	onWait      func()
 }
 
 func newFakeWorld(t *testing.T) *fakeWorld {
@@ -121,8 +122,9 @@ func (f *fakeWorld) changed() <-chan struct{} {
 
 func (f *fakeWorld) status(site int) (*admin.Status, error) {
 	st := &admin.Status{
-		Anycast: []admin.Anycast{{State: admin.StateAnnounced}},
-		BGP:     admin.BGP{Neighbors: []admin.Neighbor{{State: admin.StateEstablished}}},
+		Anycast:  []admin.Anycast{{State: admin.StateAnnounced}},
+		BGP:      admin.BGP{Neighbors: []admin.Neighbor{{State: admin.StateEstablished}}},
+		Services: []admin.Service{{Name: "resolver", Requests: 9 + f.unaccounted, Answers: 6, Drops: 2, InFlight: 1}},
 	}
 	if site != 0 {
 		return st, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sereno/bench/load"
@@ -161,6 +162,13 @@ func (s *story) end() error {
 			s.more("%s", why)
 		}
 	}
+	unaccounted, err := s.unaccounted()
+	if err != nil {
+		return s.broken(err)
+	}
+	if len(unaccounted) > 0 {
+		return s.broken(errors.New(strings.Join(unaccounted, "\n")))
+	}
 	lost := dns.Lost + dns.Wrong + radius.Lost + radius.Wrong + missing
 	s.plain("")
 	if lost == 0 && dns.Sent > 0 && radius.Sent > 0 {
@@ -169,6 +177,23 @@ func (s *story) end() error {
 	}
 	s.plain("demo: LOST %s: DNS %d unanswered, %d wrong; RADIUS %d unanswered, %d wrong, %d missing", count(lost), dns.Lost, dns.Wrong, radius.Lost, radius.Wrong, missing)
 	return ErrLost
+}
+
+// unaccounted tells what a node has received and neither answered nor dropped, and is not in flight either: nothing, in
+// a sound one.
+func (s *story) unaccounted() (wrong []string, err error) {
+	for site := range sites {
+		st, err := s.w.status(site)
+		if err != nil {
+			return nil, fmt.Errorf("the counters of site %d: %w", site+1, err)
+		}
+		for _, v := range st.Services {
+			if known := v.Answers + v.Drops + uint64(max(0, v.InFlight)); v.Requests != known {
+				wrong = append(wrong, fmt.Sprintf("site %d: %s has received %d requests, and accounts for %d", site+1, v.Name, v.Requests, known))
+			}
+		}
+	}
+	return wrong, nil
 }
 
 // fail breaks a backend of site 1.

@@ -72,6 +72,15 @@ func TestO14LostRequestsAreTold(t *testing.T) {
 	}
 }
 
+func TestO20DemoHoldsTheNodesToTheirCounters(t *testing.T) {
+	w := newFakeWorld(t)
+	w.unaccounted = 1
+	got, err := tell(w)
+	if !errors.Is(err, ErrLost) || !strings.HasPrefix(lastLine(got), "demo: LOST") || !strings.Contains(got, "site 2: resolver has received 10 requests, and accounts for 9") {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
 func TestO14StoryThatStopsIsNotAGoodOne(t *testing.T) {
 	w := newFakeWorld(t)
 	w.onWait = func() {
