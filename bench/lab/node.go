@@ -132,6 +132,13 @@ type status struct {
 			State string `json:"state"`
 		} `json:"backends"`
 	} `json:"pools"`
+	Services []struct {
+		Name     string `json:"name"`
+		Requests int64  `json:"requests"`
+		Answers  int64  `json:"answers"`
+		Drops    int64  `json:"drops"`
+		InFlight int64  `json:"in_flight"`
+	} `json:"services"`
 	Anycast []struct {
 		Name     string `json:"name"`
 		State    string `json:"state"`

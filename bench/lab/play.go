@@ -214,7 +214,28 @@ func (p *play) settle() error {
 			p.notes = append(p.notes, "  "+strings.Join(b.Faulty, "\n  ")+"\n")
 		}
 	}
+	for _, n := range p.nodes {
+		if n != nil && n.running() {
+			err = errors.Join(err, p.balance(n))
+		}
+	}
 	return err
+}
+
+// balance holds a node to having answered, dropped or in flight what it has received (O20).
+func (p *play) balance(n *node) error {
+	s, err := n.status()
+	if err != nil {
+		return fmt.Errorf("the balance of %s: %w", n.name, err)
+	}
+	r := row{what: "counters of " + n.name, at: "node", text: "balance"}
+	for _, v := range s.Services {
+		if missing := v.Requests - v.Answers - v.Drops - v.InFlight; missing != 0 {
+			r.text, r.violation = fmt.Sprintf("%s: %d of %d received are unaccounted for", v.Name, missing, v.Requests), true
+		}
+	}
+	p.rows = append(p.rows, r)
+	return nil
 }
 
 // table writes the rows, and says whether every bound held.

@@ -124,6 +124,18 @@ func (p *process) crashed() bool {
 	}
 }
 
+// running says whether it has been started, has not ended, and was not told to.
+func (p *process) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done: // nil before its start
+		return false
+	default:
+		return p.done != nil && !p.told
+	}
+}
+
 // signal sends a signal to the process itself, and to none of its children.
 func (p *process) signal(s syscall.Signal) error {
 	p.mu.Lock()
