@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"sereno/bench/stub"
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
 	"sereno/health"
@@ -200,5 +203,71 @@ func TestA31Sampler(t *testing.T) {
 	n.shape.Store(&shape{})
 	if _, err := n.Availability("x", nil); !errors.Is(err, admin.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+func TestA31ClientsFaultsAreNotCountedAndLateAnswersAreNotGood(t *testing.T) {
+	s := newSite(t)
+	s.text["log"] += "availability: {good_within: {dns: 50ms, radius: 50ms, accounting: 50ms}}\n"
+	s.text["pools"] = strings.NewReplacer("interval: 200ms, timeout: 150ms", "interval: 500ms, timeout: 400ms",
+		"attempt_timeout: 100ms", "attempt_timeout: 1s", "attempt_timeout: 200ms", "attempt_timeout: 1s").Replace(s.text["pools"])
+	closed := freeAddr(t)
+	s.text["dns"] += strings.Replace(s.dnsService("closed", closed), "cache:", "allow: [192.0.2.0/24], cache:", 1)
+	n := s.start()
+	counted := &sampler{within: n.shape.Load().config.Availability.GoodWithin}
+	n.observe(counted)
+	look := func() (resolver, closed, pppoe requests) {
+		out := map[ledger.Object]requests{}
+		for _, o := range n.observe(counted) {
+			out[o.Object] = requests{good: o.Good, valid: o.Valid}
+		}
+		return out[serviceObject("resolver")], out[serviceObject("closed")], out[serviceObject("pppoe")]
+	}
+
+	question := new(dns.Msg)
+	question.SetQuestion("www.example.com.", dns.TypeA)
+	if a, err := dns.Exchange(question, closed); err != nil || a.Rcode != dns.RcodeRefused {
+		t.Fatalf("who is not allowed gets %v, %v", a, err)
+	}
+	for addr, packets := range map[string][][]byte{
+		s.dns:  {{1, 2, 3}, {0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}}, // short; and its question is missing: FORMERR
+		s.auth: {{1, 2, 3}, append([]byte{1, 7, 0, 99}, make([]byte, 16)...)},
+		s.acct: {append([]byte{4, 7, 0, 20}, make([]byte, 16)...)}, // a wrong Request Authenticator
+	} {
+		c, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range packets {
+			if _, err := c.Write(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+	}
+	until(t, 5*time.Second, "faulty requests that are counted", func() bool {
+		resolver, closed, pppoe := s.service("resolver"), s.service("closed"), s.service("pppoe")
+		return resolver.Requests == 2 && resolver.InFlight == 0 && closed.Answers == 1 && pppoe.Drops == 3
+	})
+	if resolver, closed, pppoe := look(); resolver != (requests{}) || closed != (requests{}) || pppoe != (requests{}) {
+		t.Errorf("what clients did wrong is counted: %+v, not allowed %+v, radius %+v", resolver, closed, pppoe)
+	}
+
+	for i := range s.resolvers {
+		if err := s.resolvers[i].Set(stub.Mode{Delay: 150 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range s.servers {
+		if err := s.servers[i].Set(stub.Mode{Delay: 150 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := asks(s.dns, "late.example"); err != nil {
+		t.Fatal(err)
+	}
+	s.account("session-1", "alice", 1)
+	if resolver, _, pppoe := look(); resolver != (requests{good: 0, valid: 1}) || pppoe != resolver {
+		t.Errorf("answers that came too late: %+v, %+v", resolver, pppoe)
 	}
 }
