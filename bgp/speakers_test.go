@@ -145,6 +145,40 @@ func TestA15RestartsBackOffAndAlarm(t *testing.T) {
 	})
 }
 
+func TestA15ThreeDeathsWithinAMinuteAreAnAlarmAndTwoAreNone(t *testing.T) {
+	for _, c := range []struct {
+		deaths []time.Duration // from the first one on
+		alarm  bool
+	}{
+		{[]time.Duration{0, 20 * s}, false},
+		{[]time.Duration{0, 20 * s, 70 * s}, false},
+		{[]time.Duration{0, 20 * s, 40 * s}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), nil)
+			f.confirm(goodRoutes(), 5*time.Second)
+			for i, at := range c.deaths {
+				if i > 0 {
+					f.confirm(goodRoutes(), at-c.deaths[i-1])
+				}
+				if a := f.Alarms(); len(a) > 0 {
+					t.Errorf("%v: before death %d: %+v", c.deaths, i+1, a)
+				}
+				f.fakes.get(f.fakes.count() - 1).die()
+			}
+			f.confirm(goodRoutes(), 5*time.Second)
+			a := f.Alarms()
+			if n := f.Neighbors()[0]; n.SpeakerDeaths != uint64(len(c.deaths)) || n.State != Established {
+				t.Errorf("%v: status %+v", c.deaths, n)
+			}
+			if got := len(a) == 1 && a[0].Name == AlarmSpeakerFailing; got != c.alarm || len(a) > 1 {
+				t.Errorf("%v: alarms %+v", c.deaths, a)
+			}
+			f.close(t)
+		})
+	}
+}
+
 func TestA15DeathOfOneHarmsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"), neighbor("core-2", "10.0.0.3")), nil)
