@@ -87,7 +87,7 @@ func (s *Service) Explain(q Question) Explanation {
 
 	e.explainClient(s, v, q.NAS)
 	t := e.explainRealm(v, q.User)
-	e.explainSurvival(s, v, t, q.User)
+	e.explainSurvival(v, t, q.User)
 	hash := e.explainHash(rp[t.name], q)
 	for _, k := range []Kind{KindAuth, KindAcct} {
 		if p := t.roles[k]; p != nil {

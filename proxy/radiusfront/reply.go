@@ -48,6 +48,9 @@ func (w *worker) reply(pt *port, data []byte) {
 		up.backend.Observe(time.Duration(w.now - a.sent))
 	}
 
+	if f.login.user != 0 && radwire.PacketCode(p) != radwire.AccessAccept {
+		w.service.survivors.forget(f.login) // also when it is too long to be passed on
+	}
 	conn, dest := e.conn, e.dest
 	buf := conn.Next()
 	n, err := w.buildReply(buf, f, a, p)
@@ -59,7 +62,7 @@ func (w *worker) reply(pt *port, data []byte) {
 	w.book.answers[e.kind][code][SourceBackend]++
 	w.book.latency[e.kind].observe(w.now - f.received)
 	w.issued(f, a, p)
-	if e.kind == KindAuth && w.view.survival != nil {
+	if code == AnswerAccept && w.view.survival != nil {
 		w.witness(f, f.request, p)
 	}
 	if f.trace != nil {

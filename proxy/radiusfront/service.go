@@ -503,6 +503,8 @@ func (s *Service) Close(ctx context.Context) error {
 	close(s.stop)
 	s.closeGroups()
 	s.running.Wait()
+	s.flushSurvivors()
+	s.survivors.shut()
 	s.closeSpool()
 	return err
 }

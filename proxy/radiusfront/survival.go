@@ -92,12 +92,8 @@ func (w *worker) login(pool string, strip bool, secret *radwire.Secret, p []byte
 	return l, len(l.secret) > 0
 }
 
-// witness learns from a backend's verified reply p to the request req.
+// witness learns from a backend's verified Access-Accept p to the request req.
 func (w *worker) witness(f *flight, req, p []byte) {
-	if radwire.PacketCode(p) != radwire.AccessAccept { // whatever the method
-		w.service.survivors.forget(f.login)
-		return
-	}
 	l, ok := w.login(f.target.name, f.userName != nil, f.secret, req, &w.ix)
 	if !ok {
 		return
@@ -198,7 +194,7 @@ func secondsOf(v []byte) (uint32, bool) {
 
 // explainSurvival says what a PAP login of the user would meet while every backend is
 // down.
-func (e *Explanation) explainSurvival(s *Service, v *view, t *target, user string) {
+func (e *Explanation) explainSurvival(v *view, t *target, user string) {
 	if v.survival == nil {
 		return
 	}
@@ -206,13 +202,6 @@ func (e *Explanation) explainSurvival(s *Service, v *view, t *target, user strin
 		e.say("survival: not for realm %s, which is not in survival.realms", e.Realm)
 		return
 	}
-	age, known := s.survivors.age(s.survivors.key(t.name, []byte(e.UserName)), s.now())
-	switch {
-	case !known:
-		e.say("survival: no login of %q was accepted through this node, or a Reject or a Disconnect came after it", e.UserName)
-	case int64(age) > v.survival.maxAge:
-		e.say("survival: the last accepted login is %v old, older than max_age", age.Round(time.Second))
-	default:
-		e.say("survival: a PAP login with the password of %v ago is accepted from memory while every backend of %s is down", age.Round(time.Second), t.name)
-	}
+	// Whether somebody has logged in lately is nobody's business who can read the API.
+	e.say("survival: while every backend of %s is down, a PAP login is accepted from memory if its password was accepted within %v", t.name, time.Duration(v.survival.maxAge))
 }

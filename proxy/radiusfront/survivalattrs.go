@@ -21,11 +21,14 @@ const (
 )
 
 const (
-	vendorCisco    = 9
-	ciscoAVPair    = 1
-	avPairAt       = 8          // of the text, from the attribute's type
-	addressByUser  = 0xFFFFFFFF // Framed-IP-Address: the user chooses
-	addressFromNAS = 0xFFFFFFFE // and: the NAS chooses, from a pool of its own (RFC 2865 section 5.8)
+	vendorCisco      = 9
+	ciscoAVPair      = 1
+	vendorMikroTik   = 14988
+	mikrotikGroup    = 3
+	vendorJuniper    = 2636
+	juniperLocalUser = 1          // Juniper-Local-User-Name
+	addressByUser    = 0xFFFFFFFF // Framed-IP-Address: the user chooses
+	addressFromNAS   = 0xFFFFFFFE // and: the NAS chooses, from a pool of its own (RFC 2865 section 5.8)
 )
 
 // administrative tells whether a Service-Type is one that gives power over the NAS:
@@ -43,7 +46,7 @@ func administrative(v []byte) bool {
 
 // repeatable appends the attributes of the Access-Accept p, which comes from Walk, that
 // may be repeated in another packet: not what belongs to one conversation (State, Class,
-// EAP, Proxy-State, Message-Authenticator) and not what is hidden. It returns nil for a
+// EAP, Proxy-State, Message-Authenticator) and no secret. It returns nil for a
 // login that gives power over the NAS.
 func repeatable(dst, p []byte) []byte {
 	dst = append(dst, 0)[:0] // not nil, also when nothing is left
@@ -58,7 +61,10 @@ func repeatable(dst, p []byte) []byte {
 				return nil
 			}
 		}
-		if !radwire.IsHidden(attr) {
+		if privileged(attr) {
+			return nil
+		}
+		if !radwire.IsSecret(attr) {
 			dst = append(dst, attr...)
 		}
 	}
@@ -146,19 +152,32 @@ func (s *survival) allows(attr []byte) bool {
 	return true
 }
 
-// ciscoAddress tells whether an attribute is a Cisco-AVPair that gives an address, a
-// prefix or a route, which concentrators of several vendors understand.
-func ciscoAddress(attr []byte) bool {
-	if len(attr) <= avPairAt || binary.BigEndian.Uint32(attr[2:]) != vendorCisco || attr[6] != ciscoAVPair {
-		return false
-	}
-	name, _, _ := bytes.Cut(bytes.ToLower(attr[avPairAt:]), []byte("="))
-	for _, word := range []string{"addr", "prefix", "route"} {
-		if bytes.Contains(name, []byte(word)) && !bytes.Contains(name, []byte("pool")) {
-			return true
+// ciscoAddress tells whether an attribute is or contains a Cisco-AVPair that gives an
+// address, a prefix or a route, which concentrators of several vendors understand.
+func ciscoAddress(attr []byte) (found bool) {
+	radwire.EachVendor(attr, func(vendor uint32, typ uint16, v []byte) {
+		name, _, _ := bytes.Cut(bytes.ToLower(v), []byte("="))
+		if vendor != vendorCisco || typ != ciscoAVPair || bytes.Contains(name, []byte("pool")) {
+			return
 		}
-	}
-	return false
+		for _, word := range []string{"addr", "prefix", "route"} {
+			found = found || bytes.Contains(name, []byte(word))
+		}
+	})
+	return found
+}
+
+// privileged tells whether a vendor's attribute gives power over the NAS.
+func privileged(attr []byte) (found bool) {
+	radwire.EachVendor(attr, func(vendor uint32, typ uint16, v []byte) {
+		switch {
+		case vendor == vendorCisco && typ == ciscoAVPair:
+			found = found || bytes.HasPrefix(bytes.ToLower(v), []byte("shell:"))
+		case vendor == vendorMikroTik && typ == mikrotikGroup, vendor == vendorJuniper && typ == juniperLocalUser:
+			found = true
+		}
+	})
+	return found
 }
 
 func (s *survival) isStatic(p netip.Prefix) bool {

@@ -139,10 +139,19 @@ func (s *survivors) open(dir, service string, now time.Time, log *zap.Logger) {
 	}
 	secret, err := readSurvivalKey(survivalKeyPath(dir, service))
 	if err != nil {
+		s.stale = true
 		log.Error("survival is off: its key can be neither read nor made", zap.Error(err))
 		return
 	}
 	s.secret, s.file = secret, &survivorFile{path: survivalPath(dir, service)}
+	if s.stale {
+		if err := removeIfThere(s.file.path); err != nil {
+			s.secret, s.file = nil, nil
+			log.Error("survival is off: what was known before cannot be removed from disk", zap.Error(err))
+			return
+		}
+		s.stale = false
+	}
 	damaged, torn, err := s.load(now)
 	if torn {
 		log.Info("the end of the survival journal is torn: it was not finished when the node stopped", zap.Int("known", len(s.known)))
@@ -218,7 +227,9 @@ func (s *survivors) discard(dir, service string) error {
 	if dir == "" {
 		return nil
 	}
-	return errors.Join(removeIfThere(survivalPath(dir, service)), removeIfThere(survivalKeyPath(dir, service)))
+	s.stale = true
+	path := survivalPath(dir, service)
+	return errors.Join(removeIfThere(path), removeIfThere(path+".damaged"), removeIfThere(survivalKeyPath(dir, service)))
 }
 
 func removeIfThere(path string) error {
@@ -294,34 +305,31 @@ func (s *survivors) line(k survivorKey, v *survivor, now time.Time) survivorLine
 	return survivorLine{Pool: k.pool, User: v.user, At: now.Unix() - age, Salt: v.salt[:], MAC: v.mac[:], Attrs: v.attrs}
 }
 
-// keep flushes and prunes now and then, and at the end.
+// keepSurvivors flushes and prunes now and then.
 func (s *Service) keepSurvivors() {
 	defer s.running.Done()
-	failing := s.repeats.Line(zap.WarnLevel, "keeping the survival journal")
 	t := time.NewTicker(survivalFlush)
 	defer t.Stop()
-	for turn := 1; ; turn++ {
-		ended := false
+	for turn := 1; ; {
 		select {
 		case <-s.stop:
-			ended = true
-		case <-t.C:
+			return // Close flushes, when no worker can learn any more
 		case <-s.survivors.hurry:
-			turn-- // no second has passed
+		case <-t.C:
+			if turn++; turn%int(survivalPrune/survivalFlush) == 0 {
+				s.mu.Lock()
+				age := s.options.Config.Survival.MaxAge
+				s.mu.Unlock()
+				s.survivors.prune(s.now(), int64(age))
+			}
 		}
-		if turn%int(survivalPrune/survivalFlush) == 0 {
-			s.mu.Lock()
-			age := s.options.Config.Survival.MaxAge
-			s.mu.Unlock()
-			s.survivors.prune(s.now(), int64(age))
-		}
-		if err := s.survivors.flush(s.now()); err != nil {
-			failing.Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
-		}
-		if ended {
-			s.survivors.shut()
-			return
-		}
+		s.flushSurvivors()
+	}
+}
+
+func (s *Service) flushSurvivors() {
+	if err := s.survivors.flush(s.now()); err != nil {
+		s.repeats.Line(zap.WarnLevel, "keeping the survival journal").Say(func() []zap.Field { return []zap.Field{zap.Error(err)} })
 	}
 }
 

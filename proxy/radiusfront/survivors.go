@@ -48,6 +48,7 @@ type survivors struct {
 	changed map[survivorKey][]byte // not on disk yet: the user of each
 	hurry   chan struct{}          // somebody was forgotten: that must not wait
 	saving  sync.Mutex             // held while the disk is at work; taken before mu
+	stale   bool                   // what is on disk must not be believed: nobody noted who was rejected; guarded by saving
 	file    *survivorFile          // nil: memory only; guarded by saving
 }
 
@@ -180,15 +181,4 @@ func (s *survivors) stats() *SurvivalStats {
 		return nil
 	}
 	return &SurvivalStats{Known: len(s.known), Bytes: s.bytes}
-}
-
-// age is how long ago a login of the user was accepted.
-func (s *survivors) age(k survivorKey, now time.Time) (age time.Duration, known bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.known[k]
-	if v == nil || s.secret == nil {
-		return 0, false
-	}
-	return now.Sub(s.base) - time.Duration(v.learned), true
 }

@@ -1,6 +1,9 @@
 package radwire
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // How a value is hidden under the secret and the request's authenticator.
 type cipher uint8
@@ -267,4 +270,57 @@ func Rehide(p []byte, from, to *Secret) bool {
 	k.passwords(p[HeaderLen:])
 	k.attributes(p[HeaderLen:])
 	return true
+}
+
+const (
+	vendorMikroTik = 14988
+	ciscoAVPair    = 1
+)
+
+// plainSecrets are vendors' attributes that carry a key or a password in the plain. It is
+// never changed.
+var plainSecrets = map[hidden]bool{
+	{vendorMikroTik, 7}:  true, // Mikrotik-Wireless-Enc-Key
+	{vendorMikroTik, 16}: true, // Mikrotik-Wireless-PSK
+}
+
+// plainSecret tells whether a vendor's attribute carries a key or a password in the plain,
+// as some Cisco-AVPairs do ("vpdn:l2tp-tunnel-password=...").
+func plainSecret(vendor uint32, typ uint16, v []byte) bool {
+	if plainSecrets[hidden{vendor, typ}] {
+		return true
+	}
+	if vendor != vendorCisco || typ != ciscoAVPair {
+		return false
+	}
+	name, _, _ := bytes.Cut(bytes.ToLower(v), []byte("="))
+	for _, word := range []string{"password", "passwd", "psk", "secret", "key"} {
+		if bytes.Contains(name, []byte(word)) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsSecret tells whether one whole attribute is or contains something that must not be
+// shown or kept: what IsHidden tells, and keys and passwords in the plain.
+func IsSecret(attr []byte) bool {
+	if IsHidden(attr) {
+		return true
+	}
+	secret := false
+	EachVendor(attr, func(vendor uint32, typ uint16, v []byte) { secret = secret || plainSecret(vendor, typ, v) })
+	return secret
+}
+
+// EachVendor calls f for each attribute inside a well-formed Vendor-Specific one whose
+// vendor uses one byte of type and one of length (RFC 2865 section 5.26).
+func EachVendor(attr []byte, f func(vendor uint32, typ uint16, v []byte)) {
+	if attr[0] != AttrVendorSpecific || len(attr) < vendorSpecificMinLen {
+		return
+	}
+	vendor := binary.BigEndian.Uint32(attr[2:])
+	for data := attr[vendorHeaderLen:]; len(data) >= 2 && data[1] >= 2 && int(data[1]) <= len(data); data = data[data[1]:] {
+		f(vendor, uint16(data[0]), data[2:data[1]])
+	}
 }

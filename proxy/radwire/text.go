@@ -150,7 +150,7 @@ func vendorText(out []Attribute, v []byte) []Attribute {
 		if vendor == vendorCisco && typ == 1 {
 			a = Attribute{Name: "Cisco-AVPair", Value: quoted(data[typeBytes+1 : l])}
 		}
-		out = append(out, a.maskedIf(vendor == vendorMicrosoft || vendorCiphers[hidden{vendor, typ}] != cipherNone))
+		out = append(out, a.maskedIf(plainSecret(vendor, typ, data[typeBytes+1:l]) || vendor == vendorMicrosoft || vendorCiphers[hidden{vendor, typ}] != cipherNone))
 		data = data[l:]
 	}
 	return out

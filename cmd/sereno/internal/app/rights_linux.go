@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
@@ -22,6 +24,9 @@ import (
 // What it keeps becomes ambient, so that a speaker can listen on port 179 also where the
 // capability came with the file.
 func confine(c *config.Config) error {
+	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("giving up new privileges: %w", err)
+	}
 	if err := keepCapabilities(neededCapabilities()...); err != nil {
 		return fmt.Errorf("giving up capabilities: %w", err)
 	}
