@@ -179,6 +179,37 @@ func TestA15ThreeDeathsWithinAMinuteAreAnAlarmAndTwoAreNone(t *testing.T) {
 	}
 }
 
+func TestA15DeathsOfASpeakerAreNoFlaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"))
+		f := startFleet(t, settings, nil)
+		n := startNode(t, settings, func(o *Options) { o.Announcer = f.Speakers })
+		n.SetServices(svcUp)
+		changes := len(n.events) // at the start
+		for range 5 {
+			time.Sleep(70 * time.Second)
+			f.fakes.get(f.fakes.count() - 1).die()
+		}
+		time.Sleep(5 * time.Second)
+		e, err := n.Explain("dns-vip")
+		if err != nil || e.State != Announced || e.FlapsLastHour != 0 || len(n.events) != changes {
+			t.Errorf("%s, %d flaps, events %+v (%v)", e.State, e.FlapsLastHour, n.events, err)
+		}
+		if d := n.Status().BGP.Neighbors[0].SpeakerDeaths; d != 5 {
+			t.Errorf("%d deaths", d)
+		}
+		if routes, _ := f.fakes.get(f.fakes.count() - 1).routes(); len(routes) == 0 {
+			t.Error("the last speaker has no route")
+		}
+		n.SetServices(svcDown) // a real flap: the delay is that of the first
+		n.SetServices(svcUp)
+		if e, err := n.Explain("dns-vip"); err != nil || e.FlapsLastHour != 1 || e.AnnounceDelaySeconds != 10 {
+			t.Errorf("after one real flap %d flaps, a delay of %gs (%v)", e.FlapsLastHour, e.AnnounceDelaySeconds, err)
+		}
+		n.close(t)
+	})
+}
+
 func TestA15DeathOfOneHarmsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"), neighbor("core-2", "10.0.0.3")), nil)
