@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -202,6 +203,13 @@ func (b *backendBooks) add(t *testing.T, r received, answered bool) {
 	b.list = append(b.list, arrival{booked{binary.BigEndian.Uint32(session), binary.BigEndian.Uint32(n)}, r.from.Addr().Unmap().String(), time.Now(), answered})
 }
 
+// all is what has arrived until now: what the kernel still holds may go on arriving.
+func (b *backendBooks) all() []arrival {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}
+
 // missing counts the acknowledged records that the backend has not answered yet:
 // what it gets and keeps silent about is not its own.
 func (b *backendBooks) missing(acked map[booked]bool) int {
@@ -273,7 +281,7 @@ func killRandomly(t *testing.T, ack string, kills int) {
 	if missing > 0 {
 		t.Fatalf("%d of %d acknowledged records never arrived", missing, len(books.acked))
 	}
-	why := whyAgain(t, ack, arrived.list, books, died)
+	why := whyAgain(t, ack, arrived.all(), books, died)
 	t.Logf("%d kills: %d records acknowledged, all arrived in order of their sessions; sent again: %d because no answer came, %d because a kill came before the answer was noted (%d of them answered more than 200 ms before), %d because the NAS repeated them, %d because the answer came too late",
 		kills, len(books.acked), why.unanswered, why.killed, why.slow, why.repeated, why.late)
 	if len(books.acked) < 10*kills {
