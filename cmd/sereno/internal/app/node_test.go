@@ -41,7 +41,7 @@ func TestStartAndStopLeaveNothing(t *testing.T) {
 		s.stop()
 	}
 	// The last connections of clients need not be closed by the kernel at once.
-	until(t, 2*time.Second, fmt.Sprintf("as few files open as before (%d)", before), func() bool { return openFiles(t) <= before })
+	until(t, 10*time.Second, fmt.Sprintf("as few files open as before (%d)", before), func() bool { return openFiles(t) <= before })
 	if _, err := os.Stat(filepath.Join(s.dir, "admin.sock")); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
@@ -354,7 +354,7 @@ func TestADemotedRouteDegradesItsServicesUntilItIsBack(t *testing.T) {
 	}
 	set(stub.Closed)
 	until(t, 5*time.Second, "demoted", func() bool { return s.route("both").State == admin.StateDemoted })
-	until(t, time.Second, "degraded", func() bool { return s.service("resolver").Reason == "demoted" })
+	until(t, 10*time.Second, "degraded", func() bool { return s.service("resolver").Reason == "demoted" })
 	if _, err := n.Drain(context.Background(), admin.Target{Kind: admin.TargetAnycast, Name: "dns-vip"}, 0, true); err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +364,7 @@ func TestADemotedRouteDegradesItsServicesUntilItIsBack(t *testing.T) {
 	}
 	s.text["anycast"] = "anycast:\n" + anycast("dns-vip", "192.0.2.53/32", "resolver", "")
 	s.mustReload()
-	until(t, time.Second, "up without the demoted entry", func() bool { return s.service("resolver").State == admin.StateUp })
+	until(t, 10*time.Second, "up without the demoted entry", func() bool { return s.service("resolver").State == admin.StateUp })
 }
 
 // Each change of a backend or a service stands in the log once.
@@ -375,13 +375,13 @@ func TestO23OneLineForEachChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, 5*time.Second, "down", func() bool { return s.backend("fulmine", "dns").State == admin.StateDown })
-	until(t, time.Second, "its line", func() bool { return s.logged("backend down", "backend", "fulmine") == 1 })
+	until(t, 10*time.Second, "its line", func() bool { return s.logged("backend down", "backend", "fulmine") == 1 })
 	for _, l := range s.logs.FilterMessage("backend down").All() {
 		if l.Level != zapcore.WarnLevel || l.ContextMap()["reason"] == "" {
 			t.Errorf("%v", l)
 		}
 	}
-	until(t, time.Second, "the service's line", func() bool { return s.logged("service degraded", "service", "resolver") == 1 })
+	until(t, 10*time.Second, "the service's line", func() bool { return s.logged("service degraded", "service", "resolver") == 1 })
 	if n := s.logged("backend up", "backend", "fulmine"); n != 1 {
 		t.Errorf("its coming up is in the log %d times", n)
 	}

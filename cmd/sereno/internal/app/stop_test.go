@@ -43,7 +43,7 @@ func TestO04SIGHUPReloads(t *testing.T) {
 	s.write()
 	signals <- syscall.SIGHUP
 	until(t, 5*time.Second, "the reload", func() bool { return s.backend("fulmine", "dns").Weight == 5 })
-	until(t, time.Second, "its lines in the log", func() bool {
+	until(t, 10*time.Second, "its lines in the log", func() bool {
 		return s.logged("reload applied", "changes", "1") == 1 && s.logged("changed", "key", "pools[resolvers].backends[fulmine].weight") == 1
 	})
 	s.text["dns"] = "dns: 5\n"
@@ -74,7 +74,7 @@ func TestA14StopTakesTheRoutesAwayFirstAndAnswersUntilThen(t *testing.T) {
 	s.node = nil
 	begin := time.Now()
 	signals <- syscall.SIGTERM
-	until(t, time.Second, "stopping", func() bool { return n.Status().State == admin.StateStopping })
+	until(t, 10*time.Second, "stopping", func() bool { return n.Status().State == admin.StateStopping })
 	until(t, 5*time.Second, "the withdrawal", func() bool { return !r.has("192.0.2.53/32") })
 	gone := time.Since(begin)
 	if err := asks(s.dns, "www.example.com"); err != nil {
@@ -134,13 +134,13 @@ func TestA14SecondSignalStopsAtOnce(t *testing.T) {
 	}
 	asked := make(chan error, 1)
 	go func() { asked <- asks(second, "slow.example.com") }()
-	until(t, 2*time.Second, "a query in flight", func() bool {
+	until(t, 10*time.Second, "a query in flight", func() bool {
 		return s.backend("fulmine", "dns").InFlight+s.backend("tempesta", "dns").InFlight == 1
 	})
 	signals, ended := s.serving()
 	s.node = nil
 	signals <- syscall.SIGTERM
-	until(t, 2*time.Second, "stopping", func() bool { return n.Status().State == admin.StateStopping })
+	until(t, 10*time.Second, "stopping", func() bool { return n.Status().State == admin.StateStopping })
 	begin := time.Now()
 	signals <- syscall.SIGINT
 	ends(t, ended, 3*time.Second)
@@ -189,7 +189,7 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	}
 	answered := make(chan error, 1)
 	go func() { answered <- asks(s.dns, "slow.example.com") }()
-	until(t, 2*time.Second, "a query in flight", func() bool { return n.snapshot().DNS[0].InFlight == 1 })
+	until(t, 10*time.Second, "a query in flight", func() bool { return n.snapshot().DNS[0].InFlight == 1 })
 	s.node = nil
 	n.stop(context.Background())
 	if err := <-answered; err != nil {
