@@ -10,6 +10,7 @@ import (
 // TestE2EO14DemoOnceLosesNothing plays the demo as a newcomer would: its last line is for programs, and every line
 // fits a terminal of 80 columns.
 func TestE2EO14DemoOnceLosesNothing(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	binary, err := harness.Binary()
 	if err != nil {

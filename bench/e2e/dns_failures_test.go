@@ -58,6 +58,10 @@ func TestE2EDNSOneOfTwoBackendsFails(t *testing.T) {
 	backend, addrs := resolvers(t, lab, 2)
 	dns := netip.AddrPortFrom(lab.Addr(53), harness.DNSPort)
 	s := node(t, lab, "lab", backendsYAML(dns, "cache: {enabled: false}", addrs...))
+	broken := uint64(600)
+	if whole {
+		broken = 5000
+	}
 	for _, mode := range []stub.Mode{
 		{Fault: stub.Closed}, {Fault: stub.Silent}, {Fault: stub.ProbesOnly},
 		{Fault: stub.Servfail}, {Fault: stub.Refused}, {Fault: stub.Servfail, Every: 3},
@@ -67,7 +71,7 @@ func TestE2EDNSOneOfTwoBackendsFails(t *testing.T) {
 		work := dnsLoad(t, s, 1000)
 		work.sent(lab, 200)
 		set(t, backend[0], mode)
-		work.sent(lab, 1000)
+		work.sent(lab, broken)
 		set(t, backend[0], stub.Mode{})
 		s.WaitBackend("backend-1", "dns", "up")
 		work.sent(lab, 200)
@@ -189,7 +193,7 @@ func spoiled(query []byte, n uint64) []byte {
 // TestE2EDNSFloodOfRandomNames asks for a popular set of names while ten times as many names as the cache holds are
 // asked for once each: the popular set's hit ratio falls by no more than two points.
 func TestE2EDNSFloodOfRandomNames(t *testing.T) {
-	const entries, popular = 6_000, 2_400
+	const entries, popular = 3_000, 1_200
 	lab := harness.New(t)
 	_, addrs := resolvers(t, lab, 2)
 	dns := netip.AddrPortFrom(lab.Addr(53), harness.DNSPort)
@@ -210,10 +214,10 @@ func TestE2EDNSFloodOfRandomNames(t *testing.T) {
 			work.sent(lab, n)
 			return (hits() - before) / float64(work.books().Answered-from)
 		}
-		work.sent(lab, 16_000) // until the cache has them
-		quiet := ratio(4_000)
+		work.sent(lab, 8_000) // until the cache has them
+		quiet := ratio(3_000)
 		storm := run(load.DNSConfig{Common: load.Common{Rate: 16_000, Limit: 10 * entries}, Labels: flood})
-		during := ratio(14_000)
+		during := ratio(7_000)
 		b := <-storm.result
 		after := ratio(3_000)
 		t.Logf("flood of %d names with %s: hit ratio %.2f %% before, %.2f %% during, %.2f %% after; the flood: %s", b.Sent, flood, 100*quiet, 100*during, 100*after, &b)

@@ -73,6 +73,7 @@ func breakable(t *testing.T, lab *harness.Lab, how string) (addr netip.Addr, fai
 func TestE2ERADIUSR30FailuresUnderLoad(t *testing.T) {
 	for _, how := range []string{"killed", "frozen", "half dead", "half dead and probed by logins"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			lab := harness.New(t)
 			one := full(lab, 1, "probe Cleartext-Password := \"pw-probe\"\n")
 			second, fail, mend := breakable(t, lab, how)
@@ -121,6 +122,7 @@ func TestE2ERADIUSR30FailuresUnderLoad(t *testing.T) {
 // TestE2ERADIUSR30EveryServerDeadMeansSilence kills both servers: nobody is rejected, what cannot be served is
 // silence, counted; and all is well when one is back.
 func TestE2ERADIUSR30EveryServerDeadMeansSilence(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	one, two := full(lab, 1, ""), full(lab, 2, "")
 	s := front{servers: addrs(one, two)}.start(lab)

@@ -13,6 +13,7 @@ import (
 // TestE2ERADIUSR60Survival: both real servers are killed; who has logged in before gets in, over a restart of the node
 // too, and nobody else does; when a server is back it has the word again.
 func TestE2ERADIUSR60Survival(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	one, two := full(lab, 1, ""), full(lab, 2, "")
 	account := stub.Login("user-0")

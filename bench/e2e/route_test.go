@@ -13,6 +13,7 @@ import (
 func TestE2EA11RouteVanishesAndReturns(t *testing.T) {
 	for _, how := range []string{"killed", "frozen"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			lab := harness.New(t)
 			router := lab.BIRD(false)
 			u1, u2 := lab.Unbound(1), lab.Unbound(2)
