@@ -55,7 +55,9 @@ func NewAddresses(stateDir string) (*Addresses, error) {
 		return a, fmt.Errorf("reading %s: %w", addressesFile, err)
 	}
 	for _, x := range list {
-		a.own[x] = true
+		if x.Interface != "" && x.Address.IsValid() { // what is not whole must take nobody's address away
+			a.own[x] = true
+		}
 	}
 	return a, nil
 }

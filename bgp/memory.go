@@ -84,6 +84,7 @@ func (m *memory) forget(now time.Time) {
 			}
 		}
 		e.Flaps = slices.DeleteFunc(e.Flaps, func(t time.Time) bool { return now.Sub(t) >= flapWindow })
+		e.Flaps = slices.Delete(e.Flaps, 0, max(0, len(e.Flaps)-maxFlaps))
 	}
 }
 

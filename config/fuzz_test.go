@@ -80,3 +80,35 @@ func FuzzInclude(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSecretFile: a file with secrets is read or refused with a reason; what is read stands in
+// the file, and no secret stands in a message.
+func FuzzSecretFile(f *testing.F) {
+	f.Add("nas-secret-0123\n", 1)
+	f.Add("old-secret\r\nnew secret with spaces\r\n\r\n", 2)
+	f.Add("one\ntwo\nthree\n", 2)
+	f.Add(" \n\t\n", 1)
+	path := filepath.Join(f.TempDir(), "file")
+	f.Fuzz(func(t *testing.T, text string, most int) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := newLoader(Options{HostName: "test"})
+		c := Default()
+		k := checker{config: &c, decoder: l.decoder, report: l.report, said: map[string]bool{}, doubts: map[string]bool{}}
+		lines := k.lines("admin.token_file", path, most)
+		if (len(lines) == 0) != (len(l.report.Errors) > 0) || len(lines) > max(most, 0) {
+			t.Fatalf("%d lines, and %v", len(lines), l.report.Errors)
+		}
+		for _, line := range lines {
+			if strings.TrimSpace(line) == "" || strings.Contains(line, "\n") || !strings.Contains(text, line) {
+				t.Fatalf("%q is no line of %q", line, text)
+			}
+		}
+		for _, p := range l.report.Errors {
+			if secret := strings.TrimSpace(text); len(secret) > 20 && strings.Contains(p.String(), secret) {
+				t.Fatalf("a secret is told: %s", p)
+			}
+		}
+	})
+}

@@ -41,6 +41,7 @@ type blockList struct {
 	below nameTable // every name below it
 	rules []blockRule
 	ede   int
+	max   int // names that it may have
 }
 
 // nameTable maps names on the wire to rules: open addressing over an arena of names,

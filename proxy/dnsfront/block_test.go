@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"sereno/proxy/dnswire"
 )
 
 func blockFile(t testing.TB, text string) string {
@@ -212,5 +215,28 @@ func TestD64HundredsOfThousandsOfNames(t *testing.T) {
 	}
 	if b.find(wire("blocked-1.example2.net.")) != nil || b.find(wire("example1.net.")) != nil {
 		t.Error("too much is blocked")
+	}
+}
+
+// A list that is longer than any list is refused before it takes the memory; in a zone one
+// line can make many records.
+func TestO30ABlockListIsBounded(t *testing.T) {
+	for format, text := range map[string]string{
+		"names": strings.Repeat("a.example\n", 500) + "b.example\nc.example\nd.example\n",
+		"hosts": "0.0.0.0 a.example b.example\n0.0.0.0 c.example d.example\n",
+		"rpz":   "@ SOA a. b. 1 2 3 4 5\n$GENERATE 1-65535 host-$ CNAME .\n",
+	} {
+		b := &blockList{seed: maphash.MakeSeed(), max: 3}
+		rep := blockReport{file: "list"}
+		read := func() error { return b.readLines(strings.NewReader(text), format == "hosts", &rep) }
+		if format == "rpz" {
+			read = func() error { return b.readRPZ(strings.NewReader(text), &rep) }
+		}
+		if err := read(); err == nil || !strings.Contains(err.Error(), "more than 3 names") || b.exact.count > 4 {
+			t.Errorf("%s: %v, %d names", format, err, b.exact.count)
+		}
+	}
+	if maxBlockNames*dnswire.MaxName >= 1<<32 {
+		t.Error("places in the arena of names do not fit")
 	}
 }

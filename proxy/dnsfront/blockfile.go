@@ -16,6 +16,10 @@ import (
 	"sereno/proxy/dnswire"
 )
 
+// maxBlockNames bounds one list, in names or records of local data: what would be more is
+// refused with the whole configuration. It also keeps places in the arena of names below 2^32.
+const maxBlockNames = 10_000_000
+
 // blockReport is what an operator is told of a file.
 type blockReport struct {
 	file    string
@@ -32,7 +36,7 @@ func loadBlock(c *BlockConfig) (*blockList, blockReport, error) {
 		return nil, blockReport{}, fmt.Errorf("reading block list: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	b := &blockList{seed: maphash.MakeSeed(), ede: map[string]int{"censored": dnswire.EDECensored, "filtered": dnswire.EDEFiltered}[c.Reason]}
+	b := &blockList{seed: maphash.MakeSeed(), max: maxBlockNames, ede: map[string]int{"censored": dnswire.EDECensored, "filtered": dnswire.EDEFiltered}[c.Reason]}
 	if b.ede == 0 {
 		b.ede = dnswire.EDEBlocked
 	}
@@ -93,6 +97,9 @@ func (b *blockList) readLines(f io.Reader, hosts bool, rep *blockReport) error {
 			if b.exact.add(hash, name, 0) {
 				rep.names++
 			}
+			if rep.names > b.max {
+				return b.tooLong()
+			}
 			if !hosts {
 				b.below.add(hash, name, 0)
 			}
@@ -100,6 +107,8 @@ func (b *blockList) readLines(f io.Reader, hosts bool, rep *blockReport) error {
 	}
 	return lines.Err()
 }
+
+func (b *blockList) tooLong() error { return fmt.Errorf("it has more than %d names", b.max) }
 
 // blockName reads a name as lists write it: with or without the last dot, in other
 // scripts too (IDNA). The root would block everything, which nobody means.
@@ -139,7 +148,9 @@ func (b *blockList) readRPZ(f io.Reader, rep *blockReport) error {
 	simple := map[blockAction]int{}
 	records := 0
 	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
-		records++
+		if records++; records > b.max { // $GENERATE makes many of one line
+			return b.tooLong()
+		}
 		owner := strings.ToLower(rr.Header().Name)
 		if rr.Header().Rrtype == dns.TypeSOA {
 			origin = owner

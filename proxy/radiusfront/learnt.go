@@ -300,7 +300,7 @@ func (l *learnt) read() error {
 			l.sources[s.Address.Unmap()] = src
 		}
 	}
-	for _, b := range f.Backends {
+	for _, b := range f.Backends[:min(len(f.Backends), maxSources)] {
 		mark := &atomic.Bool{}
 		mark.Store(true)
 		l.backends[backendKey{b.Pool, b.Backend, b.Role}] = mark

@@ -8,6 +8,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"sereno/cmd/sereno/internal/admin"
 )
 
 // maxDrains bounds how many targets may be drained at once.
@@ -45,9 +47,15 @@ func loadDrains(path string, now time.Time) (*drainBook, error) {
 		return nil, fmt.Errorf("reading drains from %s: %w (remove the file to start without drains)", path, err)
 	}
 	for _, d := range list {
+		if _, err := admin.ParseTarget(d.Target); err != nil { // nobody could undrain it
+			return nil, fmt.Errorf("reading drains from %s: %w (remove the file to start without drains)", path, err)
+		}
 		if d.Until == nil || d.Until.After(now) {
 			b.all[d.Target] = d
 		}
+	}
+	if len(b.all) > maxDrains {
+		return nil, fmt.Errorf("reading drains from %s: %d are more than %d (remove the file to start without drains)", path, len(b.all), maxDrains)
 	}
 	return b, nil
 }
