@@ -149,6 +149,17 @@ func (l *laboratory) startRouters(export bool) error {
 	return nil
 }
 
+// processes are all that were started.
+func (l *laboratory) processes() (all []*process) {
+	for _, r := range []router{l.bird, l.frr, l.access} {
+		all = append(all, r.daemons()...)
+	}
+	for site := 1; site <= l.sites; site++ {
+		all = append(append(append(all, l.nodes[site].process), l.unbound[site][1:]...), l.radius[site][1:]...)
+	}
+	return all
+}
+
 // warmUp asks a site, which is the best one now, for all the names.
 func (l *laboratory) warmUp(site int, s setup) error {
 	if err := l.routed(site); err != nil {

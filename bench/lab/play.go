@@ -65,6 +65,7 @@ func Play(ctx context.Context, s Scenario, o Options) (held bool, err error) {
 		return false, err
 	}
 	if err := p.settle(); err != nil {
+		p.explain(o.Out)
 		return false, err
 	}
 	held = p.table(o.Out, s)
@@ -212,6 +213,11 @@ func (p *play) settle() error {
 		p.rows = append(p.rows, r)
 		if r.violation {
 			p.notes = append(p.notes, "  "+strings.Join(b.Faulty, "\n  ")+"\n")
+		}
+	}
+	for _, c := range p.processes() {
+		if c.crashed() {
+			err = errors.Join(err, fmt.Errorf("%s has ended by itself: %s", c.name, c.cmd.ProcessState))
 		}
 	}
 	for _, n := range p.nodes {

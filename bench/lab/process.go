@@ -69,7 +69,9 @@ func program(name string) (string, error) {
 
 func (p *process) logFile() string { return filepath.Join(dir, p.name+".log") }
 
-// start starts it (again), in a process group of its own. Its output goes to its log.
+// start starts it (again), in a process group of its own. Its output goes to its log. It needs no Pdeathsig: all ends
+// with the first process of the PID namespace. With it, it would end with the thread that started it, and threads end with
+// goroutines that locked them, such as those of the load generators.
 func (p *process) start() error {
 	path := p.path
 	if !filepath.IsAbs(path) {
@@ -85,7 +87,7 @@ func (p *process) start() error {
 	defer out.Close()
 	cmd := exec.Command(path, p.args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := within(p.namespace, cmd.Start); err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}

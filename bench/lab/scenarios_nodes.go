@@ -222,9 +222,15 @@ func rollingUpgrade(p *play) error {
 	return nil
 }
 
+// movedLive: the backends answer late what they were asked last, so that their answers come while the node stands still.
+// It must take those when it goes on, and not find that its time for them is over.
 func movedLive(p *play) error {
 	since := time.Now()
-	err := errors.Join(p.nodes[1].signal(syscall.SIGSTOP), p.signalSpeakers(syscall.SIGSTOP))
+	backends := func(s syscall.Signal) error {
+		return p.eachBackend(func(b *process) error { return b.signal(s) })
+	}
+	err := errors.Join(backends(syscall.SIGSTOP), p.pause(20*time.Millisecond),
+		p.nodes[1].signal(syscall.SIGSTOP), p.signalSpeakers(syscall.SIGSTOP), backends(syscall.SIGCONT))
 	if err != nil {
 		return err
 	}
