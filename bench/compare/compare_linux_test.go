@@ -24,15 +24,15 @@ func TestE2EComparisonSmoke(t *testing.T) {
 			t.Fatalf("building %s: %v: %s", what, err, out)
 		}
 	}
-	sections, err := Run(t.Context(), Options{
+	report, err := Run(t.Context(), Options{
 		Sereno: filepath.Join(dir, "sereno"), Echo: filepath.Join(dir, "udpecho"), Only: []string{"dns-hit", "radius-auth"},
-		Without: []string{"dnsdist", "unbound", "freeradius", "radsecproxy"}, Rounds: 1, For: 100 * time.Millisecond, LoadCore: 0,
+		Without: []string{"dnsdist", "unbound", "coredns", "freeradius", "radsecproxy"}, Rounds: 1, For: 100 * time.Millisecond, LoadCore: 0,
 		Progress: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range sections {
+	for _, s := range report.Sections {
 		row := ""
 		for line := range strings.Lines(s.Text) {
 			if strings.HasPrefix(line, "| sereno |") {
@@ -45,16 +45,76 @@ func TestE2EComparisonSmoke(t *testing.T) {
 	}
 }
 
-// A section takes the place of the older one of its case; the rest of the report stays.
+// A section takes the place of the older one of its case; the rest of the report stays. A whole run takes the place of all.
 func TestMergeReplacesItsOwnSectionOnly(t *testing.T) {
-	report := Merge("# Results\n\n## Laboratory\n\nkept\n", []Section{{Case: "a", Text: "first a\n"}, {Case: "b", Text: "first b\n"}})
-	report = Merge(report, []Section{{Case: "a", Text: "second a\n"}})
-	for _, want := range []string{"## Laboratory\n\nkept\n", "second a\n", "first b\n"} {
-		if strings.Count(report, want) != 1 {
-			t.Errorf("%q is not there once:\n%s", want, report)
+	sections := func(list ...Section) Report { return Report{Sections: list} }
+	document := Merge("# Results\n\n## Laboratory\n\nkept\n", sections(Section{Case: "a", Text: "first a\n"}, Section{Case: "b", Text: "first b\n"}))
+	document = Merge(document, sections(Section{Case: "a", Text: "second a\n"}))
+	for _, want := range []string{"## Laboratory\n\nkept\n", "second a\n", "first b\n", "![a](charts/a.svg)"} {
+		if strings.Count(document, want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, document)
 		}
 	}
-	if strings.Contains(report, "first a") {
-		t.Errorf("the old section is still there:\n%s", report)
+	whole := sections(Section{Case: "a", Text: "third a\n", Verdicts: []Verdict{{What: "cost", Ratio: "0.50", State: Met}}})
+	whole.Whole = true
+	document = Merge(document, whole)
+	for _, want := range []string{"## Laboratory\n\nkept\n", "third a\n", "| [cost](#a) |"} {
+		if strings.Count(document, want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, document)
+		}
+	}
+	for _, gone := range []string{"first", "second"} {
+		if strings.Contains(document, gone) {
+			t.Errorf("the %s section is still there:\n%s", gone, document)
+		}
+	}
+}
+
+// made is a round with these figures.
+func made(cpu, rate, busy float64) sample { return sample{cpu: cpu, rate: rate, busy: busy} }
+
+// The ratio is the median of the rounds' ratios, and a bar that the load cannot reach is not judged.
+func TestVerdicts(t *testing.T) {
+	all := map[string]rounds{
+		"sereno": {made(4, 100, 1), made(5, 110, 1), made(9, 90, 1)}, "echo": {made(4, 100, 1), made(4, 100, 1), made(4, 100, 1)},
+		twoCores: {made(4, 150, 1.4), made(5, 150, 1.5), made(9, 150, 1.6)},
+	}
+	for _, c := range []struct {
+		bar   bar
+		ratio string
+		state State
+	}{
+		{bar{of: cpu, to: "echo", atMost: 1.10}, "1.25 (1.00–2.25)", NotMet},
+		{bar{of: cpu, to: "echo", atMost: 1.25}, "1.25 (1.00–2.25)", Met},
+		{bar{of: rate, to: "echo", atLeast: 0.92}, "1.00 (0.90–1.10)", Met},
+		{bar{of: rate, to: "sereno", atLeast: 1.8, ours: twoCores, cores: 2}, "1.50 (1.36–1.67)", NotShown},
+		{bar{of: rate, to: "sereno", atLeast: 1.8, ours: twoCores}, "1.50 (1.36–1.67)", NotMet},
+		{bar{of: cpu, to: "dnsdist", atMost: 1}, "", NotShown},
+	} {
+		if v := c.bar.judge(nil, all); v.State != c.state || v.Ratio != c.ratio {
+			t.Errorf("%+v: %s, %s (%s)", c.bar, v.Ratio, v.State, v.Why)
+		}
+	}
+}
+
+// A failover's rounds count together, and DNS and RADIUS have bars of their own.
+func TestFailoverVerdicts(t *testing.T) {
+	good, late := sample{sent: 10, slowest: time.Second}, sample{sent: 10, slowest: 2 * time.Second, trouble: []uint32{3}, recovered: 50 * time.Millisecond}
+	again := sample{sent: 10, resent: 1}
+	for _, c := range []struct {
+		f    failover
+		r    rounds
+		met  bool
+		back string
+	}{
+		{failover{load: load{rate: 1}}, rounds{good, good}, true, "nobody noticed"},
+		{failover{load: load{rate: 1000}}, rounds{good, late}, false, "0.05 s"},
+		{failover{radius: true, load: load{rate: 1000}}, rounds{good, late}, true, "0.05 s"},
+		{failover{radius: true, load: load{rate: 1000}}, rounds{again}, false, "nobody noticed"},
+	} {
+		s := c.r.worst()
+		if _, _, met := c.f.verdict(s); met != c.met || c.f.recovery(s, 6*time.Second) != c.back {
+			t.Errorf("%+v: %v, %s", s, met, c.f.recovery(s, 6*time.Second))
+		}
 	}
 }

@@ -2,15 +2,19 @@ package compare
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"text/template"
 	"time"
 
 	"sereno/bench/drive"
@@ -25,125 +29,186 @@ const secret = "compare"
 // program is one of those that are compared.
 type program struct {
 	name    string
+	path    string // looked up in PATH and /usr/sbin
+	absent  string // why it does not take part; "": it does
 	conf    string // file in conf; "": none
-	net     int    // 127.0.net.1 is where it listens, .11 and .12 are its backends
-	command func(conf string, p *program) []string
+	args    func(conf, listen string) []string
+	version []string // arguments that make it tell; nil: it is of this commit
 }
 
-// programs by name. The files are looked up in PATH and /usr/sbin.
-func programs(sereno, echo string) map[string]*program {
-	list := []*program{
-		{name: "echo", net: 81, command: func(_ string, p *program) []string { return []string{echo, "-listen", p.listen() + ":5353"} }},
-		{name: "sereno", conf: "sereno.yaml", net: 82, command: func(conf string, _ *program) []string { return []string{sereno, "run", "-c", conf} }},
-		{name: "dnsdist", conf: "dnsdist.conf", net: 83, command: func(conf string, _ *program) []string {
-			return []string{"dnsdist", "--supervised", "--disable-syslog", "-C", conf}
-		}},
-		{name: "unbound", conf: "unbound.conf", net: 84, command: func(conf string, _ *program) []string { return []string{"unbound", "-d", "-c", conf} }},
-		{name: "freeradius", conf: "radiusd.conf", net: 85, command: func(conf string, _ *program) []string {
-			return []string{"freeradius", "-f", "-n", "radiusd", "-d", filepath.Dir(conf)}
-		}},
-		{name: "radsecproxy", conf: "radsecproxy.conf", net: 86, command: func(conf string, _ *program) []string { return []string{"radsecproxy", "-f", "-c", conf} }},
+// programs are all by their names.
+func programs(o *Options) map[string]*program {
+	withConf := func(before ...string) func(string, string) []string {
+		return func(conf, _ string) []string { return append(before, conf) }
 	}
 	byName := map[string]*program{}
-	for _, p := range list {
+	for _, p := range []*program{
+		{name: "echo", path: o.Echo, args: func(_, listen string) []string { return []string{"-listen", listen + ":5353"} }},
+		{name: "sereno", path: o.Sereno, conf: "sereno.yaml", args: withConf("run", "-c")},
+		{name: "dnsdist", path: "dnsdist", conf: "dnsdist.conf", args: withConf("--supervised", "--disable-syslog", "-C"), version: []string{"--version"}},
+		{name: "unbound", path: "unbound", conf: "unbound.conf", args: withConf("-d", "-c"), version: []string{"-V"}},
+		{name: "coredns", path: o.CoreDNS, absent: o.WithoutCoreDNS, conf: "Corefile", args: withConf("-conf"), version: []string{"-version"}},
+		{name: "freeradius", path: "freeradius", conf: "radiusd.conf", version: []string{"-v"}, args: func(conf, _ string) []string {
+			return []string{"-f", "-n", "radiusd", "-d", filepath.Dir(conf)}
+		}},
+		{name: "radsecproxy", path: "radsecproxy", conf: "radsecproxy.conf", args: withConf("-f", "-c"), version: []string{"-v"}},
+	} {
 		byName[p.name] = p
+		if p.absent != "" {
+			continue
+		}
+		if path, err := find(p.path); err != nil {
+			p.absent = "not installed here"
+		} else {
+			p.path = path
+		}
+	}
+	for _, name := range o.Without {
+		if p := byName[name]; p != nil {
+			p.absent = "left out"
+		}
 	}
 	return byName
 }
 
-func (p *program) listen() string       { return fmt.Sprintf("127.0.%d.1", p.net) }
-func (p *program) backend(n int) string { return fmt.Sprintf("127.0.%d.1%d", p.net, n) }
+func find(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	return exec.LookPath("/usr/sbin/" + name)
+}
+
+var versionNumber = regexp.MustCompile(`\d+\.\d+(\.\d+)?`)
+
+// told is the program's version.
+func (p *program) told(ctx context.Context) string {
+	out, _ := exec.CommandContext(ctx, p.path, p.version...).CombinedOutput() // some end with 1 after it
+	return versionNumber.FindString(string(out))
+}
 
 // instance is a running program with its backends.
 type instance struct {
 	*program
+	entrant  entrant
+	net      int // 127.0.net.1 is where it listens, from .11 on are its backends
 	dir      string
 	process  *exec.Cmd
 	log      *os.File
 	ended    chan error
 	backends []*drive.Backend
+	base     int // bytes that it had when it had started
 }
 
-// start starts p on that core, probing tells whether it may probe its backends (failover needs it; else they are up).
-func start(p *program, core int, probing bool) (_ *instance, err error) {
-	i := &instance{program: p, ended: make(chan error, 1)}
-	defer func() {
-		if err != nil {
-			i.stop()
-		}
-	}()
+func (i *instance) String() string       { return i.entrant.String() }
+func (i *instance) listen() string       { return fmt.Sprintf("127.0.%d.1", i.net) }
+func (i *instance) backend(n int) string { return fmt.Sprintf("127.0.%d.%d", i.net, 11+n) }
+
+// start starts an entrant on those cores, with its backends. With probing it probes them (failover needs it; else they are
+// up). The caller waits until it has settled, and stops it, also after an error.
+func (i *instance) start(cores []int, probing bool) (err error) {
+	i.ended = make(chan error, 1)
 	if i.dir, err = os.MkdirTemp("", "compare-"); err != nil {
-		return nil, fmt.Errorf("making a directory: %w", err)
+		return fmt.Errorf("making a directory: %w", err)
 	}
 	conf, err := i.writeConf(probing)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := i.openBackends(); err != nil {
-		return nil, err
+		return err
 	}
 	if i.log, err = os.Create(filepath.Join(i.dir, "log")); err != nil {
-		return nil, fmt.Errorf("making a log: %w", err)
+		return fmt.Errorf("making a log: %w", err)
 	}
-	args := append([]string{"-c", strconv.Itoa(core)}, p.command(conf, p)...)
-	i.process = exec.Command("taskset", args...)
-	i.process.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin")
+	on := make([]string, len(cores))
+	for k, core := range cores {
+		on[k] = strconv.Itoa(core)
+	}
+	i.process = exec.Command("taskset", append([]string{"-c", strings.Join(on, ","), i.path}, i.args(conf, i.listen())...)...)
 	i.process.Stdout, i.process.Stderr = i.log, i.log
 	i.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := i.process.Start(); err != nil {
+	// Pdeathsig is sent when the thread ends that started it: this one outlives it.
+	process, ended, started := i.process, i.ended, make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := process.Start()
+		started <- err
+		if err == nil {
+			ended <- process.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		i.process = nil
-		return nil, fmt.Errorf("starting %s: %w", p.name, err)
+		return fmt.Errorf("starting %s: %w", i, err)
 	}
-	go func() { i.ended <- i.process.Wait() }()
+	return nil
+}
+
+// settling is how long programs have to start and to find their backends alive.
+const settling = 2500 * time.Millisecond
+
+// settled tells whether it runs, and what it has used until now.
+func (i *instance) settled() error {
 	select {
 	case err := <-i.ended:
 		i.ended <- err
 		said, _ := os.ReadFile(i.log.Name())
-		return nil, fmt.Errorf("%s ended: %w: %s", p.name, errors.Join(err), bytes.TrimSpace(said))
-	case <-time.After(settling):
+		return fmt.Errorf("%s ended: %w: %s", i, errors.Join(err), bytes.TrimSpace(said))
+	default:
 	}
-	return i, nil
+	i.base = i.usage().resident
+	return nil
 }
-
-// settling is how long a program has to start and to find its backends alive.
-const settling = 2500 * time.Millisecond
 
 // writeConf writes the configuration, and what it names.
 func (i *instance) writeConf(probing bool) (string, error) {
 	if i.conf == "" {
 		return "", nil
 	}
-	text, err := confs.ReadFile("conf/" + i.conf)
+	t, err := template.ParseFS(confs, "conf/"+i.conf)
 	if err != nil {
 		return "", fmt.Errorf("reading a configuration: %w", err)
 	}
-	check, up := "", ":setUp()"
-	if probing {
-		check, up = ", checkInterval=1, maxCheckFailures=2, rise=2", ""
+	values := struct {
+		Dir, Listen, Secret string
+		Backends, RADIUS    []string
+		Probing             bool
+	}{Dir: i.dir, Listen: i.listen(), Secret: secret, Probing: probing}
+	for n := range i.backendCount() {
+		values.Backends = append(values.Backends, i.backend(n))
 	}
-	text = []byte(strings.NewReplacer("@DIR@", i.dir, "@LISTEN@", i.listen(), "@BACKEND1@", i.backend(1), "@BACKEND2@", i.backend(2),
-		"@SECRET@", secret, "@CHECK@", check, "@UP@", up).Replace(string(text)))
-	if err := os.WriteFile(filepath.Join(i.dir, "secret"), []byte(secret), 0o600); err != nil {
-		return "", fmt.Errorf("writing a secret: %w", err)
+	values.RADIUS = values.Backends[:radiusBackends]
+	var text bytes.Buffer
+	if err := t.Execute(&text, values); err != nil {
+		return "", fmt.Errorf("writing a configuration: %w", err)
 	}
 	conf := filepath.Join(i.dir, i.conf)
-	if err := os.WriteFile(conf, text, 0o600); err != nil {
+	err = errors.Join(os.WriteFile(filepath.Join(i.dir, "secret"), []byte(secret), 0o600), os.WriteFile(conf, text.Bytes(), 0o600))
+	if err != nil {
 		return "", fmt.Errorf("writing a configuration: %w", err)
 	}
 	return conf, nil
 }
 
-// openBackends opens what is behind it: a resolver and a RADIUS server on each of two addresses.
+// radiusBackends is how many of an instance's backends are RADIUS servers, too.
+const radiusBackends = 2
+
+func (i *instance) backendCount() int { return max(i.entrant.backends, radiusBackends) }
+
+// openBackends opens what is behind it: a resolver on each address, and a RADIUS server on the first two.
 func (i *instance) openBackends() error {
 	if i.conf == "" {
 		return nil
 	}
-	for n := 1; n <= 2; n++ {
-		b, err := drive.NewBackend(
-			drive.Port{Addr: addr(i.backend(n), 5301), Answer: drive.AnswerDNS, Fail: drive.FailDNS},
-			drive.Port{Addr: addr(i.backend(n), 1912), Answer: drive.NewRADIUS(secret, false).Answer},
-			drive.Port{Addr: addr(i.backend(n), 1913), Answer: drive.NewRADIUS(secret, true).Answer},
-		)
+	auth, acct := drive.NewRADIUS(secret, false), drive.NewRADIUS(secret, true)
+	for n := range i.backendCount() {
+		ports := []drive.Port{{Addr: addr(i.backend(n), 5301), Answer: drive.AnswerDNS, Fail: drive.FailDNS}}
+		if n < radiusBackends {
+			ports = append(ports,
+				drive.Port{Addr: addr(i.backend(n), 1912), Answer: auth.Answer, Fail: auth.Fail},
+				drive.Port{Addr: addr(i.backend(n), 1913), Answer: acct.Answer, Fail: acct.Fail})
+		}
+		b, err := drive.NewBackend(ports...)
 		if err != nil {
 			return err
 		}
@@ -168,7 +233,9 @@ func (i *instance) stop() {
 	if i.log != nil {
 		_ = i.log.Close()
 	}
-	_ = os.RemoveAll(i.dir)
+	if i.dir != "" {
+		_ = os.RemoveAll(i.dir)
+	}
 }
 
 // usage is what a process has used.

@@ -18,7 +18,7 @@ const (
 	Good    Mode = iota
 	Frozen       // its sockets are open and nobody reads them
 	Silent       // what it is asked vanishes
-	Failing      // it answers with errors: SERVFAIL; a RADIUS server has none, and is silent
+	Failing      // it answers as Port.Fail does: SERVFAIL; a RADIUS server to Status-Server alone
 	Killed       // its sockets are closed: the kernel says so to who asks. It stays killed
 )
 

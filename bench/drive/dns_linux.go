@@ -80,16 +80,20 @@ func (d *DNS) Check(b []byte, n uint64, _ uint16, _ int) string {
 	}
 	var room [2 + nameDigits]byte
 	name := d.name(room[:0], n)
+	data := questionEnd + 12 // of the first record, whose owner is a pointer or, in a reply without compression, the name again
+	if len(b) > questionEnd && b[questionEnd] == 1+nameDigits {
+		data = questionEnd + questionEnd - 12 - 4 + 10
+	}
 	switch {
-	case len(b) < questionEnd+16 || b[2]&0x80 == 0:
+	case len(b) < 12 || b[2]&0x80 == 0:
 		return "malformed"
 	case b[2]&0x02 != 0:
 		return "truncated"
 	case b[3]&0x0f != 0:
 		return fmt.Sprintf("rcode %d", b[3]&0x0f)
-	case !bytes.Equal(b[12:12+len(name)], name):
+	case len(b) < data+4 || !bytes.Equal(b[12:12+len(name)], name):
 		return "another question"
-	case binary.BigEndian.Uint16(b[6:]) != 1 || b[questionEnd] != 0xc0 || [4]byte(b[questionEnd+12:]) != address(name):
+	case binary.BigEndian.Uint16(b[6:]) != 1 || [4]byte(b[data:]) != address(name):
 		return "another record"
 	}
 	return ""

@@ -37,9 +37,13 @@ type Config struct {
 	For      time.Duration // 2 s
 	Limit    uint64        // requests in all; 0: as many as For lets
 	Patience time.Duration // without an answer by then a request is lost; 1 s
+	// Resend sends what is unanswered again after each such time, the same octets from the same port, as a NAS does; 0: never.
+	Resend   time.Duration
 	Backends []*Backend
 	// Midway, if not nil, is called once, a third of For after Begin.
 	Midway func()
+	// Slow is the latency from which on whoever asked has noticed something; 0: Trouble and Recovered are not kept.
+	Slow time.Duration
 	// Begin and End are called when counting begins and ends, by the driving goroutine.
 	Begin, End func()
 }
@@ -47,18 +51,30 @@ type Config struct {
 // Result is what was counted between Begin and End.
 type Result struct {
 	Sent, Answered, Wrong, Lost, Late uint64
+	Resent                            uint64 // requests that were sent more than once
+	Asked                             uint64 // what came to the backends between Begin and End
 	Elapsed                           time.Duration
 	Latency                           load.Histogram
 	Slowest                           time.Duration // with those that were under way at End
 	Behind                            time.Duration // open loop: how late the driver itself was at most
 	Faulty                            string        // the first wrong reply
+
+	// Trouble is, for each TroubleStep since Midway, how many of the requests that were due then were lost, wrong, sent again
+	// or answered slowly; Recovered when the last of them was due.
+	Trouble   []uint32
+	Recovered time.Duration
 }
+
+// TroubleStep is what one element of Result.Trouble spans.
+const TroubleStep = 100 * time.Millisecond
 
 // slot is one identifier of one socket.
 type slot struct {
 	n       uint64
 	at      int64 // ns, when it was due or sent
+	again   int64 // ns, when it is sent again
 	waiting bool
+	resent  bool
 }
 
 type driver struct {
@@ -67,7 +83,8 @@ type driver struct {
 	ids      int
 	fds      []int
 	slots    [][]slot // by socket, identifier
-	ids0     []uint16 // by socket: the next identifier
+	heads    []uint64 // by socket: how many identifiers were used; the next one is that modulo ids
+	tails    []uint64 // by socket: what was sent before has been answered or lost
 	flying   []int    // by socket
 	next     uint64
 	begin    time.Time
@@ -75,6 +92,7 @@ type driver struct {
 	r        Result
 	turn     int // socket that sends next, open loop
 	counting bool
+	broken   int64 // ns, when Midway was; 0: not yet
 	err      error
 }
 
@@ -125,7 +143,8 @@ func (d *driver) open() error {
 		d.fds = append(d.fds, fd)
 		d.slots = append(d.slots, make([]slot, d.ids))
 	}
-	d.ids0, d.flying = make([]uint16, d.cfg.Sockets), make([]int, d.cfg.Sockets)
+	n := d.cfg.Sockets
+	d.heads, d.tails, d.flying = make([]uint64, n), make([]uint64, n), make([]int, n)
 	return nil
 }
 
@@ -150,12 +169,13 @@ func (d *driver) run(ctx context.Context) error {
 		switch {
 		case !d.counting && now >= begin:
 			d.counting, began = true, now
-			d.r = Result{}
+			d.r = Result{Asked: -d.asked()}
 			if d.cfg.Begin != nil {
 				d.cfg.Begin()
 			}
 		case now >= end || ctx.Err() != nil || d.cfg.Limit > 0 && d.next >= d.cfg.Limit:
 			d.r.Elapsed = time.Duration(now - began)
+			d.r.Asked += d.asked()
 			if d.cfg.End != nil {
 				d.cfg.End()
 			}
@@ -164,9 +184,9 @@ func (d *driver) run(ctx context.Context) error {
 		}
 		if d.cfg.Midway != nil && now >= midway {
 			d.cfg.Midway()
-			d.cfg.Midway = nil
+			d.cfg.Midway, d.broken = nil, now
 		}
-		if now-looked > int64(100*time.Millisecond) {
+		if now-looked > int64(lookEvery) {
 			looked = now
 			d.forget(now)
 		}
@@ -176,23 +196,35 @@ func (d *driver) run(ctx context.Context) error {
 	}
 }
 
+// lookEvery is how often what was waited for too long is looked for.
+const lookEvery = 10 * time.Millisecond
+
+// asked is how much has come to the backends.
+func (d *driver) asked() (n uint64) {
+	for _, b := range d.cfg.Backends {
+		n += b.asked
+	}
+	return n
+}
+
 // settle waits for what is under way, so that it disturbs no other run; what does not come counts as lost.
 func (d *driver) settle(now int64) {
 	d.counting = false
 	r := d.r
-	for until := now + int64(d.cfg.Patience); d.underWay() && d.now() < until; {
+	for until := now + int64(d.cfg.Patience); d.underWay() && now < until; now = d.now() {
 		d.serve()
 		d.listen()
+		d.forget(now)
 	}
-	r.Lost = d.r.Lost
 	for s := range d.slots {
 		for i := range d.slots[s] {
-			if d.slots[s][i].waiting {
-				r.Lost++
+			if sl := &d.slots[s][i]; sl.waiting {
+				d.lose(s, sl)
 			}
 		}
 	}
-	r.Wrong, r.Faulty, r.Slowest = d.r.Wrong, d.r.Faulty, d.r.Latency.Max()
+	r.Lost, r.Wrong, r.Resent, r.Faulty, r.Slowest = d.r.Lost, d.r.Wrong, d.r.Resent, d.r.Faulty, d.r.Latency.Max()
+	r.Trouble, r.Recovered = d.r.Trouble, d.r.Recovered
 	d.r = r
 }
 
@@ -252,13 +284,13 @@ func (d *driver) flush(s int) {
 
 // request puts the next request into the batch of socket s.
 func (d *driver) request(s int, at int64) bool {
-	id := d.ids0[s] & uint16(d.ids-1) //nolint:gosec // a power of two up to 2^16
+	id := uint16(d.heads[s] & uint64(d.ids-1)) //nolint:gosec // a power of two up to 2^16
 	sl := &d.slots[s][id]
 	if sl.waiting || d.cfg.Limit > 0 && d.next >= d.cfg.Limit {
 		return false
 	}
-	d.ids0[s]++
-	*sl = slot{n: d.next, at: at, waiting: true}
+	d.heads[s]++
+	*sl = slot{n: d.next, at: at, again: at + int64(d.cfg.Resend), waiting: true}
 	d.next++
 	d.flying[s]++
 	d.r.Sent++
@@ -305,10 +337,29 @@ func (d *driver) reply(s int, b []byte, now int64) {
 	d.flying[s]--
 	if why := d.p.Check(b, sl.n, id, s*d.ids+int(id)); why != "" {
 		d.wrong("%s: %x", why, b)
+		d.noticed(sl)
 		return
 	}
 	d.r.Answered++
 	d.r.Latency.Add(time.Duration(now - sl.at))
+	if sl.resent || now-sl.at > int64(d.cfg.Slow) {
+		d.noticed(sl)
+	}
+}
+
+// noticed keeps that whoever asked this has had trouble since Midway.
+func (d *driver) noticed(sl *slot) {
+	since := time.Duration(sl.at - d.broken)
+	if d.broken == 0 || d.cfg.Slow == 0 || since < -d.cfg.Slow {
+		return
+	}
+	since = max(since, 0)
+	d.r.Recovered = max(d.r.Recovered, since)
+	k := int(since / TroubleStep)
+	for len(d.r.Trouble) <= k {
+		d.r.Trouble = append(d.r.Trouble, 0)
+	}
+	d.r.Trouble[k]++
 }
 
 func (d *driver) wrong(format string, args ...any) {
@@ -318,18 +369,44 @@ func (d *driver) wrong(format string, args ...any) {
 	}
 }
 
-// forget gives up what was waited for too long.
+// forget gives up what was waited for too long, and sends again what is to be. Each socket's requests lie in the order
+// of their times from its tail to its head.
 func (d *driver) forget(now int64) {
 	for s := range d.slots {
-		if d.flying[s] == 0 {
-			continue
-		}
-		for i := range d.slots[s] {
-			if sl := &d.slots[s][i]; sl.waiting && now-sl.at > int64(d.cfg.Patience) {
-				sl.waiting = false
-				d.flying[s]--
-				d.r.Lost++
+		for n := d.tails[s]; n < d.heads[s]; n++ {
+			id := n & uint64(d.ids-1)
+			sl := &d.slots[s][id]
+			switch {
+			case !sl.waiting:
+			case now-sl.at > int64(d.cfg.Patience):
+				d.lose(s, sl)
+			case d.cfg.Resend > 0 && now >= sl.again:
+				d.again(s, sl, uint16(id)) //nolint:gosec // below ids
+			}
+			if !sl.waiting && n == d.tails[s] {
+				d.tails[s]++
+			}
+			if d.out.n == batch {
+				d.flush(s)
 			}
 		}
+		d.flush(s)
 	}
+}
+
+func (d *driver) lose(s int, sl *slot) {
+	sl.waiting = false
+	d.flying[s]--
+	d.r.Lost++
+	d.noticed(sl)
+}
+
+// again puts a request into the batch once more.
+func (d *driver) again(s int, sl *slot, id uint16) {
+	if !sl.resent {
+		sl.resent = true
+		d.r.Resent++
+	}
+	sl.again += int64(d.cfg.Resend)
+	d.out.commit(len(d.p.Request(d.out.next(), sl.n, id, s*d.ids+int(id))))
 }

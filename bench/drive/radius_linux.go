@@ -112,3 +112,11 @@ func (r *RADIUS) Answer(dst, request []byte) []byte {
 	r.key.SignReply(b, [16]byte(q[4:20]))
 	return b
 }
+
+// Fail is a server that answers Status-Server and nothing else, as one does whose database hangs, for Port.
+func (r *RADIUS) Fail(dst, request []byte) []byte {
+	if len(request) == 0 || request[0] != radpkt.StatusServer {
+		return nil
+	}
+	return r.Answer(dst, request)
+}
