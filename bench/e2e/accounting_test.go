@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"sereno/bench/e2e/harness"
+	"sereno/bench/internal/nas"
 )
 
 // TestR40AccountingIsNeverLost: 1,000 records a second while both servers are dead for ten seconds (SERENO_E2E=full: a
@@ -35,7 +37,10 @@ func outage(t *testing.T, ack string) {
 	lab := harness.New(t)
 	servers := []*harness.FreeRADIUS{lab.FreeRADIUS(0), lab.FreeRADIUS(1)}
 	node := lab.Sereno(harness.Config{Servers: servers, Ack: ack})
-	nas := account(t, node.Acct, accountingRate)
+	lines := nas.Start(nas.Config{
+		Dial: func() (net.Conn, error) { return net.Dial("udp", node.Acct.String()) }, Secret: []byte(harness.NASSecret),
+		Name: "line", Lines: 64, Rate: accountingRate, PerSession: 5, Resend: time.Second, Tries: 120,
+	})
 	time.Sleep(2 * time.Second) // load
 
 	for _, s := range servers {
@@ -57,14 +62,16 @@ func outage(t *testing.T, ack string) {
 	}
 	back := time.Now()
 	time.Sleep(time.Second) // live records beside what is delivered
-	nas.end()
+	if err := lines.End(); err != nil {
+		t.Error(err)
+	}
 	lab.Eventually(drain, "everything is delivered", func() bool { return node.Metrics().Sum("sereno_spool_records") == 0 })
 	delivery := time.Since(back)
 	node.WaitIdle()
 
-	acked, again := nas.sum()
+	acked, again := lines.Sum()
 	after := node.Metrics()
-	books := &detail{t: t, nas: nas, first: map[event]harness.DetailRecord{}}
+	books := &detail{t: t, told: lines.Books(), first: map[nas.Event]harness.DetailRecord{}}
 	for _, s := range servers {
 		books.read(s)
 	}
@@ -120,8 +127,8 @@ func resent(byNAS int, lives ...harness.Metrics) (string, int) {
 // detail is what stands in the servers' detail files.
 type detail struct {
 	t           *testing.T
-	nas         *sessions
-	first       map[event]harness.DetailRecord // of the copies of each record the first that was written
+	told        map[nas.Event]nas.Told
+	first       map[nas.Event]harness.DetailRecord // of the copies of each record the first that was written
 	copies      int
 	early, late float64 // by which the times are off at most, seconds
 }
@@ -130,14 +137,14 @@ type detail struct {
 func (d *detail) read(s *harness.FreeRADIUS) {
 	d.t.Helper()
 	latest := map[string]int{} // by session
-	here := map[event]bool{}
+	here := map[nas.Event]bool{}
 	for _, r := range s.DetailRecords() {
-		e := event{r.Session, r.SessionTime}
+		e := nas.Event{Session: r.Session, N: r.SessionTime}
 		if !here[e] {
-			if n, ok := latest[e.session]; ok && e.n < n {
+			if n, ok := latest[e.Session]; ok && e.N < n {
 				d.t.Errorf("%v was written after record %d of its session", e, n)
 			}
-			here[e], latest[e.session] = true, e.n
+			here[e], latest[e.Session] = true, e.N
 		}
 		if old, ok := d.first[e]; !ok {
 			d.first[e] = r
@@ -154,12 +161,10 @@ func (d *detail) read(s *harness.FreeRADIUS) {
 // before it.
 func (d *detail) check(acked int) {
 	d.t.Helper()
-	d.nas.mu.Lock()
-	defer d.nas.mu.Unlock()
 	lost := 0
-	var events []event
-	for e, b := range d.nas.books {
-		if !b.acked {
+	var events []nas.Event
+	for e, b := range d.told {
+		if !b.Acked {
 			continue
 		}
 		r, ok := d.first[e]
@@ -173,10 +178,10 @@ func (d *detail) check(acked int) {
 	if lost > 0 {
 		d.t.Errorf("%d of %d acknowledged records are in no detail file", lost, acked)
 	}
-	slices.SortFunc(events, func(a, b event) int { return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.n, b.n)) })
+	slices.SortFunc(events, func(a, b nas.Event) int { return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(a.N, b.N)) })
 	for i := 1; i < len(events); i++ {
 		a, b := events[i-1], events[i]
-		if a.session == b.session && d.first[a].Timestamp > d.first[b].Timestamp {
+		if a.Session == b.Session && d.first[a].Timestamp > d.first[b].Timestamp {
 			d.t.Errorf("%v was written before %v", b, a)
 		}
 	}
@@ -184,13 +189,13 @@ func (d *detail) check(acked int) {
 
 // time demands that the record's time, when it was written less Acct-Delay-Time, is when the NAS sent it, within two
 // seconds; of what it sent more than once, between the first time and the last.
-func (d *detail) time(e event, b *told, r harness.DetailRecord) {
+func (d *detail) time(e nas.Event, b nas.Told, r harness.DetailRecord) {
 	d.t.Helper()
 	at := float64(r.Timestamp - r.Delay)
-	early := math.Max(0, float64(b.first.UnixMilli())/1e3-at)
-	late := math.Max(0, at-float64(b.last.UnixMilli())/1e3)
+	early := math.Max(0, float64(b.First.UnixMilli())/1e3-at)
+	late := math.Max(0, at-float64(b.Last.UnixMilli())/1e3)
 	d.early, d.late = math.Max(d.early, early), math.Max(d.late, late)
 	if r.Delay < 0 || early > 2 || late > 2 {
-		d.t.Errorf("%v happened %s to %s, and is written at %d with a delay of %d s", e, b.first.Format(time.TimeOnly), b.last.Format(time.TimeOnly), r.Timestamp, r.Delay)
+		d.t.Errorf("%v happened %s to %s, and is written at %d with a delay of %d s", e, b.First.Format(time.TimeOnly), b.Last.Format(time.TimeOnly), r.Timestamp, r.Delay)
 	}
 }

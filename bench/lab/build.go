@@ -65,11 +65,16 @@ type outcome struct {
 
 // setup is what scenarios want to be different.
 type setup struct {
-	sites     int    // 2
-	whenDown  string // withdraw
-	neighbors string // more of them for node 1, in YAML
-	names     int    // how many names are asked again and again; 0: every name is new
-	warm      bool   // every site is the only or the best one for a while, so that all have the names in their caches
+	sites     int           // 2
+	whenDown  string        // withdraw
+	neighbors string        // more of them for node 1, in YAML
+	names     int           // how many names are asked again and again; 0: every name is new
+	ownLoad   bool          // who plays it brings the load
+	glance    time.Duration // how often routers are asked; 4 ms
+	stateSize string        // of the file system that each node's state_dir is then, for example 64m; "": none of its own
+	prepare   func() error  // called once there is a directory
+	changes   changes
+	warm      bool // every site is the only or the best one for a while, so that all have the names in their caches
 }
 
 // build starts everything, and returns once both sites' routes are at both routers. What it started is ended by the
@@ -81,6 +86,9 @@ func build(ctx context.Context, o Options, s setup) (*laboratory, error) {
 	if s.whenDown == "" {
 		s.whenDown = "withdraw"
 	}
+	if s.glance == 0 {
+		s.glance = glance
+	}
 	l := &laboratory{options: o, timing: wholeTiming, sites: s.sites}
 	if o.Short {
 		l.timing = shortTiming
@@ -89,7 +97,12 @@ func build(ctx context.Context, o Options, s setup) (*laboratory, error) {
 	if err := errors.Join(furnish(), connect(l.sites)); err != nil {
 		return l, err
 	}
-	if err := errors.Join(l.startServers(), l.startRouters(s.whenDown == "hand-over")); err != nil {
+	if s.prepare != nil {
+		if err := s.prepare(); err != nil {
+			return l, err
+		}
+	}
+	if err := errors.Join(l.startServers(), l.startRouters(s.whenDown == "hand-over", s.glance)); err != nil {
 		return l, err
 	}
 	for site := l.sites; site >= 1; site-- { // the best one last
@@ -107,6 +120,9 @@ func build(ctx context.Context, o Options, s setup) (*laboratory, error) {
 			return l, err
 		}
 	}
+	if s.ownLoad {
+		return l, nil
+	}
 	if s.warm {
 		return l, l.pause(2500 * time.Millisecond) // for site 1 to be asked for every name
 	}
@@ -117,11 +133,18 @@ func (l *laboratory) startNode(site int, s setup) (err error) {
 	if site > 1 {
 		s.neighbors = ""
 	}
-	if l.nodes[site], err = newNode(site, l.options.Sereno, l.timing, s.whenDown, s.neighbors); err != nil {
+	if l.nodes[site], err = newNode(site, l.options.Sereno, l.timing, s.whenDown, s.neighbors, s.changes); err != nil {
 		return err
+	}
+	if s.stateSize != "" {
+		if err := ownFileSystem(stateDir(site), s.stateSize); err != nil {
+			return err
+		}
 	}
 	return l.nodes[site].start()
 }
+
+func stateDir(site int) string { return fmt.Sprintf("%s/state-%d", dir, site) }
 
 func (l *laboratory) startServers() error {
 	for site := 1; site <= l.sites; site++ {
@@ -137,7 +160,7 @@ func (l *laboratory) startServers() error {
 	return nil
 }
 
-func (l *laboratory) startRouters(export bool) error {
+func (l *laboratory) startRouters(export bool, every time.Duration) error {
 	var err, also, access error
 	l.bird, err = coreBIRD(l.sites, export)
 	l.frr, also = coreFRR(l.sites, export)
@@ -145,7 +168,7 @@ func (l *laboratory) startRouters(export bool) error {
 	if err = errors.Join(err, also, access); err != nil {
 		return err
 	}
-	l.watchers = []*watcher{watch(l.ctx, l.bird), watch(l.ctx, l.frr)}
+	l.watchers = []*watcher{watch(l.ctx, l.bird, every), watch(l.ctx, l.frr, every)}
 	return nil
 }
 
@@ -258,7 +281,7 @@ func (l *laboratory) startLoad(names int) error {
 			if err != nil {
 				return err
 			}
-			l.begin(d.name, d.rate, g.Run, g.Books)
+			l.begin(l.ctx, d.name, d.rate, g.Run, g.Books)
 		}
 		auth, acct := netip.MustParseAddrPort("192.0.2.18:1812"), netip.MustParseAddrPort("192.0.2.18:1813")
 		r, err := load.NewRADIUS(load.RADIUSConfig{
@@ -269,16 +292,16 @@ func (l *laboratory) startLoad(names int) error {
 		if err != nil {
 			return err
 		}
-		l.begin("RADIUS", radiusRate, r.Run, r.Books)
+		l.begin(l.ctx, "RADIUS", radiusRate, r.Run, r.Books)
 		return nil
 	})
 }
 
-func (l *laboratory) begin(name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
+func (l *laboratory) begin(ctx context.Context, name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
 	t := &traffic{name: name, rate: rate, books: books, result: make(chan outcome, 1)}
 	l.traffic = append(l.traffic, t)
 	go func() {
-		b, err := run(l.ctx)
+		b, err := run(ctx)
 		t.result <- outcome{b, err}
 	}()
 }

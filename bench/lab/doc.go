@@ -16,6 +16,10 @@
 // A scenario breaks something while load from the subscribers goes on, and
 // says how long each step took, as seen at the routers, and what was lost.
 //
+// A soak (Soak) is the same laboratory of two sites, in which something breaks
+// at random again and again: the events, and what clients may notice of each,
+// are in soak_events.go.
+//
 // A run is alone: its process is the first of PID, mount and network
 // namespaces of its own, and every other namespace and process is made inside
 // these. Nothing has a way out, nothing is left on the host, and all of it

@@ -78,3 +78,14 @@ func furnish() error {
 	}
 	return os.MkdirAll(dir, 0o755)
 }
+
+// ownFileSystem makes a directory that is a file system of its own, of that size.
+func ownFileSystem(path, size string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "mode=0700,size="+size); err != nil {
+		return fmt.Errorf("mounting %s: %w", path, err)
+	}
+	return nil
+}

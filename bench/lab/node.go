@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sereno/bench/internal/scrape"
 )
 
 // timing is what the durations of a run follow from.
@@ -40,10 +43,21 @@ func (t timing) foundRADIUS() time.Duration { return fall*t.radiusInterval*11/10
 // node is one site's sereno.
 type node struct {
 	*process
-	site   int
-	socket string
-	file   string
-	http   http.Client
+	site      int
+	socket    string
+	file      string
+	http      http.Client
+	timing    timing
+	whenDown  string
+	neighbors string // more of them than the routers, in YAML
+}
+
+// changes are what a node's configuration has beyond the usual, in YAML.
+type changes struct {
+	pool  string // more keys of both pools
+	dns   string // more keys of the DNS service
+	entry string // more keys of the anycast entries
+	med   int    // 0: the usual one of the site
 }
 
 const nodeConfig = `node: {name: node-%[1]d, state_dir: %[2]s/state-%[1]d}
@@ -51,18 +65,18 @@ admin: {socket: %[2]s/node-%[1]d.sock, listen: ""}
 pools:
   - name: resolvers
     protocol: dns
-    health: {interval: %[3]s, timeout: %[4]s, slow_start: 1s}
+    health: {interval: %[3]s, timeout: %[4]s, slow_start: 1s}%[14]s
     backends:
       - {name: unbound-1, address: %[5]s}
       - {name: unbound-2, address: %[6]s}
   - name: servers
     protocol: radius
-    health: {interval: %[7]s, timeout: %[8]s, slow_start: 1s}
+    health: {interval: %[7]s, timeout: %[8]s, slow_start: 1s}%[14]s
     backends:
       - {name: freeradius-1, address: %[9]s, secret: %[11]s}
       - {name: freeradius-2, address: %[10]s, secret: %[11]s}
 dns:
-  - {name: resolver, listen: ["192.0.2.53:53", "[2001:db8:53::53]:53"], pool: resolvers, allow: ["198.51.100.0/24", "2001:db8:100::/64"]}
+  - {name: resolver, listen: ["192.0.2.53:53", "[2001:db8:53::53]:53"], pool: resolvers, allow: ["198.51.100.0/24", "2001:db8:100::/64"]%[15]s}
 radius:
   - name: pppoe
     auth: ["192.0.2.18:1812"]
@@ -85,16 +99,28 @@ const routeConfig = `bgp:
 const neighborConfig = "    - {name: core-%d-%s, address: %q, asn: %d, source: %q, connect_retry: 1s, ttl_security: 255, password_file: %s}\n"
 
 // newNode writes a node's configuration. Site 1 is the best one for the routers, by its MED.
-func newNode(site int, binary string, t timing, whenDown, more string) (*node, error) {
-	n := &node{site: site, socket: fmt.Sprintf("%s/node-%d.sock", dir, site)}
+func newNode(site int, binary string, t timing, whenDown, more string, x changes) (*node, error) {
+	n := &node{site: site, socket: fmt.Sprintf("%s/node-%d.sock", dir, site), timing: t, whenDown: whenDown, neighbors: more}
 	n.http.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", n.socket)
 	}}
 	n.http.Timeout = 3 * time.Second
+	n.file = filepath.Join(dir, fmt.Sprintf("node-%d.yaml", site))
+	n.process = &process{name: nodeSpace(site), namespace: nodeSpace(site), path: binary, args: []string{"run", "-c", n.file}}
+	return n, n.configure(x)
+}
+
+// configure writes the configuration anew.
+func (n *node) configure(x changes) error {
 	secret := filepath.Join(dir, "session.secret")
 	if err := os.WriteFile(secret, []byte(sessionSecret+"\n"), 0o600); err != nil {
-		return nil, err
+		return err
 	}
+	return os.WriteFile(n.file, []byte(n.yaml(secret, x)), 0o600)
+}
+
+func (n *node) yaml(secret string, x changes) string {
+	site, t := n.site, n.timing
 	var neighbors strings.Builder
 	for _, f := range families {
 		for core := 1; core <= 2; core++ {
@@ -102,14 +128,14 @@ func newNode(site int, binary string, t timing, whenDown, more string) (*node, e
 		}
 	}
 	med := (site - 1) * 50
-	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v, assign: lo",
-		whenDown, t.announceAfter, t.drain, med, 1000+med, whenDown != "hand-over")
-	text := fmt.Sprintf(nodeConfig, site, dir, t.dnsInterval, t.dnsTimeout, server(site, 11), server(site, 12),
-		t.radiusInterval, t.radiusTmo, server(site, 21), server(site, 22), serverSecret, subscriberAddress, nasSecret) +
-		fmt.Sprintf(routeConfig, nodeASN, site, neighbors.String()+more, entry, dnsPrefix, dnsPrefix6, radiusPrefix)
-	n.file = filepath.Join(dir, fmt.Sprintf("node-%d.yaml", site))
-	n.process = &process{name: nodeSpace(site), namespace: nodeSpace(site), path: binary, args: []string{"run", "-c", n.file}}
-	return n, os.WriteFile(n.file, []byte(text), 0o600)
+	if x.med > 0 {
+		med = x.med
+	}
+	entry := fmt.Sprintf("when_down: %s, announce_after: %s, drain_time: %s, med: %d, demote: {med: %d}, no_export: %v, assign: lo%s",
+		n.whenDown, t.announceAfter, t.drain, med, 1000+med, n.whenDown != "hand-over", x.entry)
+	return fmt.Sprintf(nodeConfig, site, dir, t.dnsInterval, t.dnsTimeout, server(site, 11), server(site, 12),
+		t.radiusInterval, t.radiusTmo, server(site, 21), server(site, 22), serverSecret, subscriberAddress, nasSecret, x.pool, x.dns) +
+		fmt.Sprintf(routeConfig, nodeASN, site, neighbors.String()+n.neighbors, entry, dnsPrefix, dnsPrefix6, radiusPrefix)
 }
 
 // tell runs one of the node's own commands.
@@ -123,7 +149,10 @@ func (n *node) tell(args ...string) error {
 
 // status is what the laboratory reads of GET /api/v1/status.
 type status struct {
-	State string `json:"state"`
+	State  string `json:"state"`
+	Config struct {
+		Hash string `json:"hash"`
+	} `json:"config"`
 	Pools []struct {
 		Name     string `json:"name"`
 		Backends []struct {
@@ -134,6 +163,7 @@ type status struct {
 	} `json:"pools"`
 	Services []struct {
 		Name     string `json:"name"`
+		State    string `json:"state"`
 		Requests int64  `json:"requests"`
 		Answers  int64  `json:"answers"`
 		Drops    int64  `json:"drops"`
@@ -169,6 +199,23 @@ func (n *node) status() (status, error) {
 		return s, fmt.Errorf("status of %s: %s", n.name, reply.Status)
 	}
 	return s, json.NewDecoder(reply.Body).Decode(&s)
+}
+
+// metrics scrapes the node.
+func (n *node) metrics() (scrape.Metrics, error) {
+	reply, err := n.http.Get("http://node/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err == nil && reply.StatusCode != http.StatusOK {
+		err = fmt.Errorf("metrics of %s: %s", n.name, reply.Status)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return scrape.Parse(string(text))
 }
 
 // backend gives a backend's state in a role, "" when there is no such backend.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// glance is how often a router is asked.
+// glance is how often a router is asked, where a setup says nothing else.
 const glance = 4 * time.Millisecond
 
 // prefixes that the nodes announce.
@@ -41,11 +41,11 @@ type watcher struct {
 }
 
 // watch asks until ctx ends.
-func watch(ctx context.Context, r router) *watcher {
+func watch(ctx context.Context, r router, every time.Duration) *watcher {
 	w := &watcher{router: r, history: map[string][]moment{}, ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)
-		ticker := time.NewTicker(glance)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
 			for _, prefix := range []string{dnsPrefix, dnsPrefix6, radiusPrefix} {

@@ -28,6 +28,9 @@ type Common struct {
 	Workers int           // generators that share the work, each with its thread; 1
 	Plain   bool          // one system call for each datagram
 	NoCut   bool          // every datagram is a message of its own (neither UDP_SEGMENT nor UDP_GRO)
+	// Within, if it is not nil, calls what opens a TCP connection, in another network namespace for example. Connections are
+	// opened at any time, on goroutines of their own.
+	Within func(open func() error) error
 	// Anywhere lets targets be of other hosts. Whoever sets it has been told by the operator that they are his.
 	Anywhere bool
 	// Laboratory are targets besides this host's own addresses: those of bench/lab, which asks them inside its own
@@ -182,9 +185,9 @@ func (c *Common) source(remote netip.AddrPort, i int) netip.Addr {
 func (g *generator) open(ends []endpoint) (err error) {
 	switch c := &g.common; {
 	case c.transport != UDP:
-		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "tcp", tls: c.tls})
+		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "tcp", tls: c.tls, within: c.Within})
 	case c.Plain:
-		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "udp"})
+		g.link, err = newStreams(g, g.begin, ends, streamOptions{network: "udp", within: c.Within})
 	default:
 		g.link, err = newDatagrams(g, g.begin, c.Timeout, ends, !c.NoCut)
 	}

@@ -23,6 +23,7 @@ const (
 type streamOptions struct {
 	network string      // "udp" or "tcp"
 	tls     *tls.Config // over TCP
+	within  func(open func() error) error
 }
 
 // streams is the link over Go's own connections: TCP and TLS with a length before each message (RFC 7766), and UDP with
@@ -131,7 +132,16 @@ func (c *stream) dial() (net.Conn, error) {
 			d.LocalAddr = &net.UDPAddr{IP: c.end.source.AsSlice(), Zone: c.end.source.Zone()}
 		}
 	}
-	conn, err := d.DialContext(c.s.ctx, c.options.network, c.end.remote.String())
+	var conn net.Conn
+	open := func() (err error) {
+		conn, err = d.DialContext(c.s.ctx, c.options.network, c.end.remote.String())
+		return err
+	}
+	within := c.options.within
+	if within == nil {
+		within = func(open func() error) error { return open() }
+	}
+	err := within(open)
 	if err == nil && c.options.tls != nil {
 		secure := tls.Client(conn, c.options.tls)
 		if err = secure.HandshakeContext(c.s.ctx); err != nil {

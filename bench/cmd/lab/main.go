@@ -15,9 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -128,21 +126,11 @@ func inside(ctx context.Context, s lab.Scenario, o lab.Options) error {
 
 // outside builds the node once, and plays each scenario in a process and namespaces of its own.
 func outside(cmd *cobra.Command, scenarios []lab.Scenario, o lab.Options) error {
-	if o.Sereno == "" {
-		folder, err := os.MkdirTemp("", "sereno-lab-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		o.Sereno = filepath.Join(folder, "sereno")
-		if out, err := exec.CommandContext(cmd.Context(), "go", "build", "-o", o.Sereno, "sereno/cmd/sereno").CombinedOutput(); err != nil {
-			return fmt.Errorf("building sereno: %w\n%s", err, out)
-		}
-	}
-	binary, err := filepath.Abs(o.Sereno) // it is started from another directory
+	binary, done, err := lab.Binary(cmd.Context(), o.Sereno)
 	if err != nil {
 		return err
 	}
+	defer done()
 	broken := false
 	for _, s := range scenarios {
 		args := []string{"run", s.Name, "--sereno", binary, fmt.Sprintf("--short=%v", o.Short)}

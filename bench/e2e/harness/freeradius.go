@@ -1,11 +1,8 @@
 package harness
 
 import (
-	"bufio"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -49,12 +46,7 @@ func (f *FreeRADIUS) Start() {
 }
 
 // DetailRecord is one record of a detail file.
-type DetailRecord struct {
-	stub.Record
-	SessionTime int   // Acct-Session-Time
-	Delay       int64 // Acct-Delay-Time, -1 without one
-	Timestamp   int64 // when the server wrote it, Unix seconds
-}
+type DetailRecord = servers.DetailRecord
 
 // Detail gives the accounting records that it has written to its detail file, and how often each.
 func (f *FreeRADIUS) Detail() map[stub.Record]int {
@@ -69,39 +61,8 @@ func (f *FreeRADIUS) Detail() map[stub.Record]int {
 // DetailRecords gives its detail file in its order.
 func (f *FreeRADIUS) DetailRecords() []DetailRecord {
 	f.lab.t.Helper()
-	file, err := os.Open(filepath.Join(f.dir, "detail"))
-	if os.IsNotExist(err) {
-		return nil
-	}
+	records, err := servers.ReadDetail(filepath.Join(f.dir, "detail"))
 	if err != nil {
-		f.lab.t.Fatal(err)
-	}
-	defer file.Close()
-	status := map[string]uint32{"Start": stub.AcctStart, "Stop": stub.AcctStop, "Interim-Update": stub.AcctInterim}
-	var records []DetailRecord
-	none := DetailRecord{Delay: -1}
-	r := none
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		key, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), " = ")
-		number, _ := strconv.ParseInt(value, 10, 64) // of those that are numbers
-		switch {
-		case key == "Acct-Session-Id":
-			r.Session = strings.Trim(value, `"`)
-		case key == "Acct-Status-Type":
-			r.Status = status[value]
-		case key == "Acct-Session-Time":
-			r.SessionTime = int(number)
-		case key == "Acct-Delay-Time":
-			r.Delay = number
-		case key == "Timestamp":
-			r.Timestamp = number
-		case !ok && key == "" && r.Session != "":
-			records = append(records, r)
-			r = none
-		}
-	}
-	if err := lines.Err(); err != nil {
 		f.lab.t.Fatal(err)
 	}
 	return records

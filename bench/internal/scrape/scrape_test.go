@@ -1,8 +1,8 @@
-package harness
+package scrape
 
 import "testing"
 
-const scrape = `# HELP sereno_dns_queries_total x
+const example = `# HELP sereno_dns_queries_total x
 # TYPE sereno_dns_queries_total counter
 sereno_dns_queries_total{service="a",transport="udp"} 10
 sereno_dns_queries_total{service="a",transport="tcp"} 2
@@ -16,7 +16,7 @@ go_goroutines 12
 `
 
 func TestMetricsAreRead(t *testing.T) {
-	m, err := parseMetrics(scrape)
+	m, err := Parse(example)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,11 +26,11 @@ func TestMetricsAreRead(t *testing.T) {
 	if m.Sum("sereno_build_info", "goversion", "go") != 1 {
 		t.Errorf("a quoted label: %v", m)
 	}
-	wrong := m.unbalanced()
+	wrong := m.Unbalanced()
 	if len(wrong) != 1 || wrong[0] != "service b: received 1e+06, but answered 999999 + dropped 0 + in flight 0" {
 		t.Errorf("%q", wrong)
 	}
-	if _, err := parseMetrics("x{a=\"b 1\n"); err == nil {
+	if _, err := Parse("x{a=\"b 1\n"); err == nil {
 		t.Error("a label without an end was accepted")
 	}
 }
