@@ -106,8 +106,11 @@ func (s *soak) run(ctx context.Context) (err error) {
 	}
 	s.start = time.Now()
 	for time.Since(s.start) < s.options.For {
-		if err := s.happen(); err != nil {
+		if err := s.happen(); s.ctx.Err() != nil {
 			return err
+		} else if err != nil { // the books are compared all the same
+			s.broke("%v", err)
+			break
 		}
 	}
 	s.say("the last event is over; the clients stop")

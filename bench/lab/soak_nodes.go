@@ -144,18 +144,19 @@ func run(name string, args ...string) error {
 }
 
 // drained drains something of a node, and puts it back.
-func (s *soak) drained(site int, target string) (string, error) {
+func (s *soak) drained(site int, target string, more ...string) (string, error) {
 	d := s.between(time.Second, 6*time.Second)
 	n := s.nodes[site]
 	return fmt.Sprintf("%s of node %d, for %s", target, site, d),
-		s.down(site, d, func() error { return n.tell("drain", target) }, func() error { return n.tell("undrain", target) })
+		s.down(site, d, func() error { return n.tell(append([]string{"drain", target}, more...)...) }, func() error { return n.tell("undrain", target) })
 }
 
 func (s *soak) drainService(site int) (string, error) {
 	return s.drained(site, []string{"anycast/dns-vip", "anycast/radius-vip", "service/resolver", "service/pppoe"}[s.rng.IntN(4)])
 }
 
-func (s *soak) drainNode(site int) (string, error) { return s.drained(site, "node") }
+// drainNode takes --force: the node alone cannot know that the other site has the routes too.
+func (s *soak) drainNode(site int) (string, error) { return s.drained(site, "node", "--force") }
 
 func (s *soak) flush(site int) (string, error) {
 	return fmt.Sprintf("the cache of node %d", site), s.nodes[site].tell("flush", "resolver")
