@@ -17,6 +17,7 @@ import (
 
 	"sereno/bench/e2e/harness"
 	"sereno/bench/internal/radpkt"
+	"sereno/bench/internal/servers"
 	"sereno/bench/stub"
 )
 
@@ -76,10 +77,10 @@ const innerServer = `server inner {
 // eapServer starts the lab's nth FreeRADIUS server with EAP. The fragments of its certificate are small, so that a
 // handshake takes many packets.
 func eapServer(lab *harness.Lab, n int) *harness.FreeRADIUS {
-	name, addr := fmt.Sprintf("server-%d", n), lab.Addr(byte(hostFull+n))
-	return lab.FreeRADIUSWith(name, addr, map[string]string{
-		"radiusd.conf": fmt.Sprintf(fullConfig, addr, eapModule, "eap {\n\t\t\tok = return\n\t\t}", "eap") + innerServer,
-		"users":        users(name),
+	name := fmt.Sprintf("server-%d", n)
+	return lab.FreeRADIUSAs(name, servers.FreeRADIUS{
+		Addr: lab.Addr(byte(hostFull + n)), Name: name, RejectAtOnce: true,
+		Modules: eapModule, Authorize: "eap {\n\t\t\tok = return\n\t\t}", Authenticate: "eap", Servers: innerServer,
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"sereno/bench/e2e/harness"
-	"sereno/bench/stub"
+	"sereno/bench/internal/servers"
 )
 
 // Last octets of the addresses that these tests give to programs of their own.
@@ -20,112 +20,10 @@ const (
 	hostSource = 70 // + number: addresses to ask from
 )
 
-// fullConfig is a FreeRADIUS server that knows every method of login. %[1]s: address, %[2]s: what is added to the
-// modules, %[3]s: to authorize and authenticate.
-const fullConfig = `prefix = /usr
-raddbdir = DIR
-logdir = DIR
-run_dir = DIR
-libdir = /usr/lib/freeradius
-pidfile = DIR/radiusd.pid
-max_request_time = 5
-cleanup_delay = 2
-max_requests = 65536
-hostname_lookups = no
-security {
-	reject_delay = 0
-	status_server = yes
-	allow_core_dumps = no
-}
-log {
-	destination = stdout
-	auth = no
-}
-thread pool {
-	start_servers = 4
-	max_servers = 4
-	min_spare_servers = 1
-	max_spare_servers = 4
-	max_requests_per_server = 0
-}
-client front {
-	ipaddr = 127.0.0.0/8
-	secret = ` + harness.BackendSecret + `
-	require_message_authenticator = yes
-}
-modules {
-	pap {
-	}
-	chap {
-	}
-	mschap {
-		use_mppe = yes
-	}
-	files {
-		usersfile = DIR/users
-	}
-	detail {
-		filename = DIR/detail
-		permissions = 0600
-	}
-	%[2]s
-}
-server default {
-	listen {
-		type = auth
-		ipaddr = %[1]s
-		port = 1812
-	}
-	listen {
-		type = acct
-		ipaddr = %[1]s
-		port = 1813
-	}
-	authorize {
-		mschap
-		%[3]s
-		files
-		chap
-		pap
-	}
-	authenticate {
-		Auth-Type PAP {
-			pap
-		}
-		Auth-Type CHAP {
-			chap
-		}
-		Auth-Type MS-CHAP {
-			mschap
-		}
-		%[4]s
-	}
-	accounting {
-		detail
-	}
-}
-`
-
-// users are the lab's subscribers in FreeRADIUS's words; the server's name is their Filter-Id.
-func users(server string) string {
-	var b strings.Builder
-	for i := range harness.Users {
-		user := fmt.Sprintf("user-%d", i)
-		account := stub.Login(user)
-		for _, name := range []string{user, user + "@example.net"} {
-			fmt.Fprintf(&b, "%s Cleartext-Password := %q\n\tFramed-IP-Address = %s,\n\tFilter-Id = %q\n",
-				name, account.Password, netip.AddrFrom4(account.Framed), server)
-		}
-	}
-	return b.String()
-}
-
 // full starts the lab's nth FreeRADIUS server with PAP, CHAP and MS-CHAP; more are further users.
 func full(lab *harness.Lab, n int, more string) *harness.FreeRADIUS {
-	name, addr := fmt.Sprintf("server-%d", n), lab.Addr(byte(hostFull+n))
-	return lab.FreeRADIUSWith(name, addr, map[string]string{
-		"radiusd.conf": fmt.Sprintf(fullConfig, addr, "", "", ""), "users": more + users(name),
-	})
+	name := fmt.Sprintf("server-%d", n)
+	return lab.FreeRADIUSAs(name, servers.FreeRADIUS{Addr: lab.Addr(byte(hostFull + n)), Name: name, Users: more, RejectAtOnce: true})
 }
 
 // front is the node's configuration in the words that these tests need. Zero fields take their defaults.

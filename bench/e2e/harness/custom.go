@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+
+	"sereno/bench/internal/servers"
 )
 
 // Write writes a file of the lab, whose name may have folders, and gives its path.
@@ -30,8 +32,8 @@ func (l *Lab) FreeRADIUSWith(name string, addr netip.Addr, files map[string]stri
 	for file, text := range files {
 		l.write(name+"/"+file, strings.ReplaceAll(text, "DIR", f.dir))
 	}
-	l.write(name+"/dictionary", "$INCLUDE /usr/share/freeradius/dictionary\n")
-	f.Process = l.prepare(name, l.Program("freeradius"), "-f", "-l", "stdout", "-d", f.dir, "-n", "radiusd")
+	l.write(name+"/dictionary", servers.RADIUSDictionary)
+	f.Process = l.prepare(name, l.Program("freeradius"), servers.FreeRADIUS{Dir: f.dir}.Args()...)
 	f.Start()
 	return f
 }

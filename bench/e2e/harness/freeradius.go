@@ -24,15 +24,15 @@ type FreeRADIUS struct {
 // FreeRADIUS starts the lab's nth RADIUS server and waits until it answers.
 func (l *Lab) FreeRADIUS(n int) *FreeRADIUS {
 	l.t.Helper()
-	name := numbered("freeradius", n)
-	f := &FreeRADIUS{Addr: l.Addr(byte(hostServer + n)), dir: filepath.Join(l.dir, name)}
-	c := servers.FreeRADIUS{Dir: f.dir, Addr: f.Addr, Auth: AuthPort, Acct: AcctPort, Threads: 4, Client: "127.0.0.0/8", Secret: BackendSecret}
-	for file, text := range c.Files() {
-		l.write(filepath.Join(name, file), text)
-	}
-	f.Process = l.prepare(name, l.Program("freeradius"), c.Args()...)
-	f.Start()
-	return f
+	return l.FreeRADIUSAs(numbered("freeradius", n), servers.FreeRADIUS{Addr: l.Addr(byte(hostServer + n))})
+}
+
+// FreeRADIUSAs starts a RADIUS server of that name and waits until it answers. Of c, directory, ports, threads and client are
+// the lab's; in its texts, DIR stands for the directory.
+func (l *Lab) FreeRADIUSAs(name string, c servers.FreeRADIUS) *FreeRADIUS {
+	l.t.Helper()
+	c.Dir, c.Auth, c.Acct, c.Threads, c.Client, c.Secret = filepath.Join(l.dir, name), AuthPort, AcctPort, 4, "127.0.0.0/8", BackendSecret
+	return l.FreeRADIUSWith(name, c.Addr, c.Files())
 }
 
 // Start starts it (again) and waits until it is ready.

@@ -11,6 +11,9 @@ import (
 // Users is how many subscribers every FreeRADIUS knows: user-0, user-1, ...
 const Users = 200
 
+// RADIUSDictionary is the file dictionary of every FreeRADIUS.
+const RADIUSDictionary = "$INCLUDE /usr/share/freeradius/dictionary\n"
+
 const radiusdConfig = `prefix = /usr
 raddbdir = %[1]s
 logdir = %[1]s
@@ -22,7 +25,7 @@ cleanup_delay = 2
 max_requests = 131072
 hostname_lookups = no
 security {
-	reject_delay = 1
+	reject_delay = %[8]d
 	status_server = yes
 	allow_core_dumps = no
 }
@@ -47,6 +50,9 @@ modules {
 	}
 	chap {
 	}
+	mschap {
+		use_mppe = yes
+	}
 	files {
 		usersfile = %[1]s/users
 	}
@@ -54,6 +60,7 @@ modules {
 		filename = %[1]s/detail
 		permissions = 0600
 	}
+	%[9]s
 }
 server default {
 	listen {
@@ -67,6 +74,8 @@ server default {
 		port = %[7]d
 	}
 	authorize {
+		mschap
+		%[10]s
 		files
 		chap
 		pap
@@ -78,15 +87,19 @@ server default {
 		Auth-Type CHAP {
 			chap
 		}
+		Auth-Type MS-CHAP {
+			mschap
+		}
+		%[11]s
 	}
 	accounting {
 		detail
 	}
 }
-`
+%[12]s`
 
-// FreeRADIUS is one RADIUS server whose users are those of package stub, and that demands a Message-Authenticator in
-// every Access-Request. It writes accounting to the file detail.
+// FreeRADIUS is one RADIUS server whose users are those of package stub, that knows PAP, CHAP and MS-CHAPv2, and that
+// demands a Message-Authenticator in every Access-Request. It writes accounting to the file detail.
 type FreeRADIUS struct {
 	Dir        string // where its files are; its alone
 	Addr       netip.Addr
@@ -94,20 +107,40 @@ type FreeRADIUS struct {
 	Threads    int
 	Client     string // the prefix of its one client
 	Secret     string // of that client
+
+	RejectAtOnce bool   // an Access-Reject is not held back for a second
+	Name         string // the Filter-Id of its answers, which makes its users known with @example.net, too; "": neither
+	Users        string // more lines of the file users, before the others
+	Modules      string // more modules
+	Authorize    string // more lines of its sections
+	Authenticate string
+	Servers      string // more virtual servers
 }
 
 // Files are its files by their names in Dir.
 func (f FreeRADIUS) Files() map[string]string {
 	var users strings.Builder
+	users.WriteString(f.Users)
 	for i := range Users {
 		user := fmt.Sprintf("user-%d", i)
 		account := stub.Login(user)
-		fmt.Fprintf(&users, "%s Cleartext-Password := %q\n\tFramed-IP-Address = %s\n", user, account.Password, netip.AddrFrom4(account.Framed))
+		names, more := []string{user}, ""
+		if f.Name != "" {
+			names, more = append(names, user+"@example.net"), fmt.Sprintf(",\n\tFilter-Id = %q", f.Name)
+		}
+		for _, name := range names {
+			fmt.Fprintf(&users, "%s Cleartext-Password := %q\n\tFramed-IP-Address = %s%s\n", name, account.Password, netip.AddrFrom4(account.Framed), more)
+		}
+	}
+	delay := 1
+	if f.RejectAtOnce {
+		delay = 0
 	}
 	return map[string]string{
-		"radiusd.conf": fmt.Sprintf(radiusdConfig, f.Dir, f.Threads, f.Client, f.Secret, f.Addr, f.Auth, f.Acct),
-		"dictionary":   "$INCLUDE /usr/share/freeradius/dictionary\n",
-		"users":        users.String(),
+		"radiusd.conf": fmt.Sprintf(radiusdConfig, f.Dir, f.Threads, f.Client, f.Secret, f.Addr, f.Auth, f.Acct, delay, f.Modules, f.Authorize,
+			f.Authenticate, f.Servers),
+		"dictionary": RADIUSDictionary,
+		"users":      users.String(),
 	}
 }
 

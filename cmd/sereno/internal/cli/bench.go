@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -55,38 +56,70 @@ type benchFlags struct {
 	asJSON   bool
 	html     string
 	insecure []string // names of flags whose values no report may show
+
+	highest   float64       // rate of a search, unless the user says another
+	searchP99 time.Duration // bound of a search, likewise
+	groups    []*pflag.FlagSet
 }
 
-func (f *benchFlags) add(cmd *cobra.Command) {
-	s := cmd.Flags()
-	s.Float64Var(&f.plan.Rate, "rate", 1000, "requests a second")
+// add adds them in groups, behind what the protocol's own asks; the groups are the command's help.
+func (f *benchFlags) add(cmd *cobra.Command, own *pflag.FlagSet) {
+	f.groups = []*pflag.FlagSet{own}
+	group := func(title string) *pflag.FlagSet {
+		s := pflag.NewFlagSet(title, pflag.ContinueOnError)
+		s.SortFlags = false
+		f.groups = append(f.groups, s)
+		return s
+	}
+	s := group("How fast it is asked")
+	s.Float64Var(&f.plan.Rate, "rate", 1000, "`REQUESTS` a second, whether or not earlier ones were answered")
 	s.DurationVar(&f.plan.For, "for", 10*time.Second, "how long, at a fixed rate or in all of a ramp")
+	s.BoolVar(&f.search, "search", false, "look for the knee: the highest rate at which the bounds hold")
+	s.Float64Var(&f.plan.From, "from", 1000, "the first `RATE` of a search")
+	s.Float64Var(&f.plan.To, "to", f.highest, "the highest `RATE` of a search")
+	s.Lookup("to").DefValue = strconv.FormatFloat(f.highest, 'f', -1, 64)
+	s.DurationVar(&f.plan.Window, "window", 3*time.Second, "how long a search tries one rate")
+	s.Float64Var(&f.plan.Precision, "precision", 0.05, "how far off a search may be, as a `SHARE` of the rate")
 	s.StringVar(&f.ramp, "ramp", "", "go from one rate to another: `FROM:TO`")
 	s.IntVar(&f.plan.Windows, "steps", 10, "how many rates a ramp has")
-	s.BoolVar(&f.search, "search", false, "look for the highest rate at which the bounds hold")
-	s.Float64Var(&f.plan.From, "from", 1000, "the first rate of a search")
-	s.Float64Var(&f.plan.To, "to", 1e6, "the highest rate of a search")
-	s.DurationVar(&f.plan.Window, "window", 3*time.Second, "how long a search tries one rate")
-	s.Float64Var(&f.plan.Precision, "precision", 0.05, "how far off a search may be, as a share of the rate")
 	s.IntVar(&f.common.Window, "closed", 0, "closed loop: so many `CLIENTS` that ask again when answered")
+	s = group("What counts as good")
 	s.Float64Var(&f.maxLoss, "max-loss", 0.1, "bound: `PERCENT` that may be lost or answered wrongly")
-	s.DurationVar(&f.plan.Bounds.P99, "max-p99", 0, "bound: p99 of the latency (0: none; a search: 50ms, RADIUS 200ms)")
+	s.DurationVar(&f.plan.Bounds.P99, "max-p99", 0, fmt.Sprintf("bound: p99 of the latency (0: none; a search: %s)", f.searchP99))
 	s.DurationVar(&f.common.Timeout, "timeout", 2*time.Second, "without an answer by then a request is lost")
 	s.DurationVar(&f.common.Resend, "resend", 0, "send again what is unanswered after each such time (0: never)")
 	s.IntVar(&f.common.Tries, "tries", 3, "how often a request is sent in all, with --resend")
-	s.IntVar(&f.common.Sockets, "sockets", 0, "source ports (0: 32, RADIUS as the rate needs)")
+	s = group("Where it is asked from")
 	s.StringSliceVar(&f.sources, "source", nil, "`ADDRESSES` to send from: one, several, or a network, e.g. 127.1.0.0/24")
+	s.IntVar(&f.common.Sockets, "sockets", 0, "source ports (0: 32, RADIUS as the rate needs)")
 	s.IntVar(&f.common.Workers, "workers", 1, "threads that send")
 	s.BoolVar(&f.common.NoCut, "no-offload", false, "no segmentation offload (UDP_SEGMENT, UDP_GRO)")
 	s.BoolVar(&f.common.Anywhere, "allow-remote", false, "the target may be another host, one of your own")
-	s.IntSliceVar(&f.servers, "server-pid", nil, "`PID` of a server on this host, whose CPU time is reported too")
-	s.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
+	s = group("What is reported")
 	s.StringVar(&f.html, "html", "", "write the report to `FILE` as a page with charts")
+	s.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
+	s.IntSliceVar(&f.servers, "server-pid", nil, "`PID` of a server on this host, whose CPU time is reported too")
+	for _, s := range f.groups {
+		cmd.Flags().AddFlagSet(s)
+	}
 	cmd.MarkFlagsMutuallyExclusive("search", "ramp", "closed")
+	cmd.SetUsageFunc(f.usage)
+}
+
+// usage is the command's, with its flags in their groups.
+func (f *benchFlags) usage(cmd *cobra.Command) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage:\n  %s\n\nExamples:\n%s\n", cmd.UseLine(), cmd.Example)
+	for _, s := range f.groups {
+		fmt.Fprintf(&b, "\n%s:\n%s", s.Name(), s.FlagUsages())
+	}
+	b.WriteString("\nExit codes: 0 the bounds were held (of a search: a rate was found), 1 they were not, or it failed,\n2 wrong usage.\n")
+	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
+	return err
 }
 
 // finish turns what was given into the generator's settings and the plan.
-func (f *benchFlags) finish(cmd *cobra.Command, p99 time.Duration) error {
+func (f *benchFlags) finish(cmd *cobra.Command) error {
 	f.plan.Shape, f.plan.Bounds.Loss, f.plan.Drain = capacity.Fixed, f.maxLoss/100, f.common.Timeout
 	for _, source := range f.sources {
 		if a, err := netip.ParseAddr(source); err == nil {
@@ -107,7 +140,7 @@ func (f *benchFlags) finish(cmd *cobra.Command, p99 time.Duration) error {
 		f.plan.Shape = capacity.Search
 		f.common.MaxRate = f.plan.To
 		if !cmd.Flags().Changed("max-p99") {
-			f.plan.Bounds.P99 = p99
+			f.plan.Bounds.P99 = f.searchP99
 		}
 	case f.ramp != "":
 		from, to, _ := strings.Cut(f.ramp, ":")
@@ -234,6 +267,35 @@ func shellWord(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// benchAddr reads the address that a flag gives; without one it is invalid.
+func benchAddr(flag, s string) (netip.AddrPort, error) {
+	if s == "" {
+		return netip.AddrPort{}, nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, Exit(Usage, fmt.Errorf("--%s: %w", flag, err))
+	}
+	return a, nil
+}
+
+// benchList reads the list of the file that a flag names; without one there is none.
+func benchList[T any](flag, path string, read func(io.Reader) ([]T, error)) ([]T, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, Exit(Usage, fmt.Errorf("--%s: %w", flag, err))
+	}
+	defer file.Close()
+	list, err := read(file)
+	if err != nil {
+		return nil, Exit(Usage, fmt.Errorf("--%s %s: %w", flag, path, err))
+	}
+	return list, nil
 }
 
 // openingError tells wrong usage from sockets that cannot be had.

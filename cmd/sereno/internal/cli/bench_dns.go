@@ -4,28 +4,29 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sereno/bench/capacity"
 	"sereno/bench/load"
 )
 
 func benchDNS() *cobra.Command {
-	var f benchFlags
+	f := benchFlags{highest: 1e6, searchP99: 50 * time.Millisecond}
 	var c load.DNSConfig
 	var target, list, types, transport, serverName string
 	var simulated bool
 	cmd := &cobra.Command{
 		Use:   "dns",
 		Short: "DNS load: over UDP, TCP or TLS, at a fixed rate, along a ramp, or searching the knee",
-		Long: `Asks a DNS server and checks every answer: ID, question, rcode (NOERROR or NXDOMAIN), and what
-a list of names says. A list has a name on each line, a type, and if wanted an rcode (or -) and
-the data of one of the records:
+		Long: `Asks a DNS server, checks every answer, and says at which rate loss and latency stay within
+bounds. Checked are ID, question, rcode (NOERROR or NXDOMAIN), and what a list of names says. A
+list has a name on each line, a type, and if wanted an rcode (or -) and the data of one of the
+records:
 
   www.example.net  A     NOERROR  192.0.2.7
   nosuch.example   AAAA  NXDOMAIN
@@ -39,28 +40,29 @@ every TTL is checked.`,
   sereno bench dns --target 192.0.2.53:853 --transport tls --allow-remote --ramp 1000:20000`,
 		Args: cobra.NoArgs,
 	}
-	f.add(cmd)
-	s := cmd.Flags()
+	s := pflag.NewFlagSet("What is asked", pflag.ContinueOnError)
+	s.SortFlags = false
 	s.StringVar(&target, "target", "127.0.0.1:53", "the server's `ADDRESS:PORT`")
-	s.StringVar(&transport, "transport", "udp", "udp, tcp or tls")
+	s.StringVar(&transport, "transport", "udp", "`PROTOCOL`: udp, tcp or tls")
 	s.StringVar(&serverName, "tls-name", "", "`NAME` of the server's certificate (default: not verified)")
-	s.StringVar(&list, "list", "", "`FILE` of names")
-	s.IntVar(&c.Names, "names", 1000, "how many names, without a list (0: every name is new)")
-	s.Float64Var(&c.Zipf, "zipf", 0, "`EXPONENT` of Zipf's law, by the order in the list (0: all the same)")
+	s.StringVar(&list, "list", "", "`FILE` of names, the most popular first")
+	s.IntVar(&c.Names, "names", 1000, "how `MANY` names, without a list (0: every name is new)")
+	s.Float64Var(&c.Zipf, "zipf", 0, "`EXPONENT` of Zipf's law, by the order in the list (0: all equally often)")
 	s.Float64Var(&c.New, "new", 0, "`SHARE` (0 to 1) of queries for names that never come twice")
-	s.StringVar(&c.Suffix, "suffix", "load.test.", "what made up names end in")
-	s.StringVar(&c.Labels, "labels", "", "labels before the suffix that simulated resolvers obey, e.g. ttl-60")
-	s.StringVar(&types, "types", "A", "types of made up queries, in turn at random")
+	s.StringVar(&types, "types", "A", "`TYPES` of the queries for made up names, e.g. A,AAAA,HTTPS")
+	s.StringVar(&c.Suffix, "suffix", "load.test.", "`DOMAIN` that made up names end in")
+	s.BoolVar(&c.DO, "do", false, "ask for DNSSEC records")
 	s.BoolVar(&c.NoEDNS, "no-edns", false, "queries without OPT")
 	s.Uint16Var(&c.UDPSize, "udp-size", 1232, "`OCTETS` of UDP that the OPT allows")
-	s.BoolVar(&c.DO, "do", false, "ask for DNSSEC records")
-	s.BoolVar(&simulated, "simulated", false, "behind the target are simulated resolvers: check every record")
+	s.BoolVar(&simulated, "simulated", false, "behind the target are simulated resolvers: check every record and TTL")
+	s.StringVar(&c.Labels, "labels", "", "`LABELS` before the suffix that simulated resolvers obey, e.g. ttl-60")
+	f.add(cmd, s)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		addr, err := netip.ParseAddrPort(target)
+		addr, err := benchAddr("target", target)
 		if err != nil {
-			return Exit(Usage, fmt.Errorf("--target: %w", err))
+			return err
 		}
-		if err := f.finish(cmd, 50*time.Millisecond); err != nil {
+		if err := f.finish(cmd); err != nil {
 			return Exit(Usage, err)
 		}
 		c.Common, c.Targets, c.Real = f.common, []netip.AddrPort{addr}, !simulated
@@ -83,10 +85,8 @@ every TTL is checked.`,
 			}
 			c.Types = append(c.Types, t)
 		}
-		if list != "" {
-			if c.List, err = readQuestions(list); err != nil {
-				return Exit(Usage, fmt.Errorf("--list %s: %w", list, err))
-			}
+		if c.List, err = benchList("list", list, load.ReadQuestions); err != nil {
+			return err
 		}
 		d, err := load.NewDNS(c)
 		if err != nil {
@@ -97,15 +97,6 @@ every TTL is checked.`,
 		})
 	}
 	return cmd
-}
-
-func readQuestions(path string) ([]load.Question, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return load.ReadQuestions(file)
 }
 
 // dnsSettings is what is asked, in words.

@@ -16,7 +16,9 @@ type benchProgress struct {
 	w     io.Writer
 	plan  capacity.Plan
 	live  bool
-	width int // of the line that stands there
+	width int     // of the line that stands there
+	at    float64 // seconds, of the last sample
+	began float64 // the same, when the last window ended
 }
 
 func newBenchProgress(w io.Writer, p capacity.Plan) *benchProgress {
@@ -41,14 +43,26 @@ func (b *benchProgress) tell(p capacity.Progress) {
 			why = ": " + why
 		}
 		b.clear()
+		b.began = b.at
 		_, _ = fmt.Fprintf(b.w, "%-8s %8.0f/s  p99 %-9s %s%s\n", phase, w.Target, benchTime(w.Latency.P99), w.Judgement, why)
 	case b.live:
 		s := &p.Sample
-		line := fmt.Sprintf("%5.1fs  asked %.0f/s  answered %.0f/s  lost %.0f/s  p50 %s  p99 %s  %s left", s.At, s.Target, s.Answered, s.Lost,
-			benchTime(s.Latency.P50), benchTime(s.Latency.P99), p.Left.Round(100*time.Millisecond))
+		b.at = s.At
+		line := fmt.Sprintf("%s asked %.0f/s  answered %.0f/s  lost %.0f/s  p50 %s  p99 %s", benchBar(s.At-b.began, p.Left), s.Target, s.Answered, s.Lost,
+			benchTime(s.Latency.P50), benchTime(s.Latency.P99))
 		_, _ = fmt.Fprintf(b.w, "\r%-*s", b.width, line)
 		b.width = len(line)
 	}
+}
+
+// benchBar shows how much of a window has passed; with it, the line is not longer than 80 columns.
+func benchBar(passed float64, left time.Duration) string {
+	const cells = 10
+	done := 0
+	if all := passed + left.Seconds(); all > 0 {
+		done = min(max(int(passed/all*cells), 0), cells)
+	}
+	return "[" + strings.Repeat("#", done) + strings.Repeat("-", cells-done) + "]"
 }
 
 // clear takes the live line away.

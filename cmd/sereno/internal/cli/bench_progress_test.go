@@ -28,7 +28,7 @@ func TestO10BenchProgress(t *testing.T) {
 		if n := strings.Count(b.String(), "\r") > 0; n != live || strings.Count(b.String(), "\n") != 1 {
 			t.Errorf("live %v: %q", live, b.String())
 		}
-		if !strings.Contains(b.String(), "ramp         2000/s  p99 3ms       broken: too slow\n") || live && !strings.Contains(b.String(), "answered 999/s") {
+		if !strings.Contains(b.String(), "ramp         2000/s  p99 3ms       broken: too slow\n") || live && !strings.Contains(b.String(), "[######----] asked 1000/s  answered 999/s  lost 0/s  p50 100µs  p99 2ms") {
 			t.Errorf("%q", b.String())
 		}
 		if live && !strings.HasSuffix(b.String(), " \r") {

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sereno/bench/capacity"
 	"sereno/bench/load"
@@ -18,17 +18,17 @@ import (
 const benchSecretVariable = "SERENO_BENCH_SECRET"
 
 func benchRADIUS() *cobra.Command {
-	f := benchFlags{insecure: []string{"secret"}}
+	f := benchFlags{insecure: []string{"secret"}, highest: 100_000, searchP99: 200 * time.Millisecond}
 	var c load.RADIUSConfig
 	var auth, acct, secret, secretFile, users string
 	var simulated bool
 	cmd := &cobra.Command{
 		Use:   "radius",
 		Short: "RADIUS load: logins and accounting, at a fixed rate, along a ramp, or searching the knee",
-		Long: `Logs subscribers in, with PAP, CHAP and MS-CHAPv2, and accounts their sessions (a Start,
---interims Interim-Updates and a Stop each, with session IDs that are numbered), and checks every
-reply: identifier, both authenticators, and what it says. Retransmissions (--resend) are the same
-octets again, as a NAS sends them.
+		Long: `Logs subscribers in, with PAP, CHAP and MS-CHAPv2, accounts their sessions (a Start, --interims
+Interim-Updates and a Stop each, with session IDs that are numbered), checks every reply
+(identifier, both authenticators, and what it says), and says at which rate loss and latency stay
+within bounds. Retransmissions (--resend) are the same octets again, as a NAS sends them.
 
 The subscribers are those of --users: a name, a password and, if the server must refuse them, the
 word reject on each line. With --simulated the servers are those of the demo or of
@@ -40,53 +40,48 @@ The secret is taken from --secret-file, --secret or $` + benchSecretVariable + `
   sereno bench radius --acct 127.0.0.1:1813 --secret-file secret --users users.txt --mschap 1 --accounting 3`,
 		Args: cobra.NoArgs,
 	}
-	f.add(cmd)
-	f.plan.To = 100_000
-	cmd.Flags().Lookup("to").DefValue = "100000"
-	s := cmd.Flags()
+	s := pflag.NewFlagSet("What is asked", pflag.ContinueOnError)
+	s.SortFlags = false
 	s.StringVar(&auth, "auth", "127.0.0.1:1812", "`ADDRESS:PORT` for authentication")
 	s.StringVar(&acct, "acct", "", "`ADDRESS:PORT` for accounting")
 	s.StringVar(&secretFile, "secret-file", "", "`FILE` with the NAS's secret")
-	s.StringVar(&secret, "secret", "", "the NAS's secret (other users of this host can see it)")
-	s.StringVar(&users, "users", "", "`FILE` of subscribers")
-	s.IntVar(&c.Users, "simulated-users", 1000, "how many subscribers, with --simulated")
+	s.StringVar(&secret, "secret", "", "the NAS's `SECRET` (other users of this host can see it)")
+	s.StringVar(&users, "users", "", "`FILE` of subscribers: a name and a password on each line")
+	s.IntVar(&c.Users, "simulated-users", 1000, "how `MANY` subscribers, with --simulated")
 	s.IntVar(&c.PAP, "pap", 1, "`PARTS` of the mix that are PAP logins")
 	s.IntVar(&c.CHAP, "chap", 0, "`PARTS` that are CHAP logins")
 	s.IntVar(&c.MSCHAP, "mschap", 0, "`PARTS` that are MS-CHAPv2 logins")
 	s.IntVar(&c.Acct, "accounting", 0, "`PARTS` that are accounting records")
-	s.IntVar(&c.Interims, "interims", 1, "Interim-Updates of a session (below 0: none)")
+	s.IntVar(&c.Interims, "interims", 1, "`INTERIM-UPDATES` of a session (below 0: none)")
 	s.IntVar(&c.Reject, "reject", 0, "every `NTH` login is one that must be rejected, with --simulated (0: none)")
 	s.BoolVar(&c.Lax, "no-message-authenticator", false, "replies need no Message-Authenticator (servers from before 2024)")
-	s.StringVar(&c.NAS, "nas-identifier", "load", "NAS-Identifier of the requests")
+	s.StringVar(&c.NAS, "nas-identifier", "load", "`NAME` of the NAS in the requests")
 	s.BoolVar(&simulated, "simulated", false, "behind the target are simulated servers")
+	f.add(cmd, s)
 	cmd.MarkFlagsMutuallyExclusive("secret", "secret-file")
 	cmd.MarkFlagsMutuallyExclusive("users", "simulated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.finish(cmd, 200*time.Millisecond); err != nil {
+		if err := f.finish(cmd); err != nil {
 			return Exit(Usage, err)
 		}
 		c.Common, c.Real = f.common, !simulated
 		var t load.RADIUSTarget
 		var err error
-		if t.Auth, err = netip.ParseAddrPort(auth); err != nil {
-			return Exit(Usage, fmt.Errorf("--auth: %w", err))
+		if t.Auth, err = benchAddr("auth", auth); err != nil {
+			return err
 		}
-		if acct != "" {
-			if t.Acct, err = netip.ParseAddrPort(acct); err != nil {
-				return Exit(Usage, fmt.Errorf("--acct: %w", err))
-			}
+		if t.Acct, err = benchAddr("acct", acct); err != nil {
+			return err
 		}
 		c.Targets = []load.RADIUSTarget{t}
 		if c.Secret, err = benchSecret(secret, secretFile); err != nil {
 			return Exit(Usage, err)
 		}
-		switch {
-		case users != "":
-			if c.List, err = readSubscribers(users); err != nil {
-				return Exit(Usage, fmt.Errorf("--users %s: %w", users, err))
-			}
-		case !simulated:
+		if users == "" && !simulated {
 			return Exit(Usage, errors.New("whose logins? --users FILE, or --simulated"))
+		}
+		if c.List, err = benchList("users", users, load.ReadSubscribers); err != nil {
+			return err
 		}
 		r, err := load.NewRADIUS(c)
 		if err != nil {
@@ -116,15 +111,6 @@ func benchSecret(secret, file string) ([]byte, error) {
 		return []byte(s), nil
 	}
 	return nil, fmt.Errorf("no secret: --secret-file, --secret or $%s", benchSecretVariable)
-}
-
-func readSubscribers(path string) ([]load.Subscriber, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return load.ReadSubscribers(file)
 }
 
 // radiusSettings is what is sent, in words.

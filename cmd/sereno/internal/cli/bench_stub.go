@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -41,9 +40,9 @@ backends of a front that is measured with --simulated. A name's labels say what 
 		defer stop()
 		out := cmd.OutOrStdout()
 		if dnsAddr != "" {
-			addr, err := netip.ParseAddrPort(dnsAddr)
+			addr, err := benchAddr("dns", dnsAddr)
 			if err != nil {
-				return Exit(Usage, fmt.Errorf("--dns: %w", err))
+				return err
 			}
 			r, err := stub.NewResolver(stub.ResolverConfig{Addr: addr})
 			if err != nil {
@@ -53,8 +52,8 @@ backends of a front that is measured with --simulated. A name's labels say what 
 			_, _ = fmt.Fprintln(out, "dns     on", r.Addr())
 		}
 		if auth != "" {
-			a, err1 := netip.ParseAddrPort(auth)
-			b, err2 := netip.ParseAddrPort(acct)
+			a, err1 := benchAddr("auth", auth)
+			b, err2 := benchAddr("acct", acct)
 			key, err3 := benchSecret(secret, secretFile)
 			if err := errors.Join(err1, err2, err3); err != nil {
 				return Exit(Usage, err)
