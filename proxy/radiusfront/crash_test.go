@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"sereno/proxy/pool"
+	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 )
 
@@ -104,15 +104,7 @@ func (c *child) kill(t *testing.T) {
 	_ = c.in.Close() // its other end is gone
 }
 
-// booked is one record by its session and number.
-type booked struct{ session, n uint32 }
-
-func crashRecord(id byte, r booked) []byte {
-	return acctOf(id, string(binary.BigEndian.AppendUint32(nil, r.session)), acctInterim, avp(42, string(binary.BigEndian.AppendUint32(nil, r.n))))
-}
-
-// keepsSending is a NAS: one record after the other, each until it is
-// acknowledged. It notes what was, and how often it sent each.
+// keepsSending is a NAS: one record after the other, each until it is acknowledged. It books what it does.
 func keepsSending(first uint32, to string, stop *atomic.Bool, books *nasBooks) error {
 	conn, err := net.Dial("udp", to)
 	if err != nil {
@@ -126,6 +118,7 @@ func keepsSending(first uint32, to string, stop *atomic.Bool, books *nasBooks) e
 		for acked := false; !acked && !stop.Load(); {
 			books.sending(r)
 			_, _ = conn.Write(req) // refused while the front is dead
+			books.sent(r)
 			if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 				return err
 			}
@@ -133,17 +126,28 @@ func keepsSending(first uint32, to string, stop *atomic.Bool, books *nasBooks) e
 				auth := radwire.PacketAuthenticator(req)
 				acked = radwire.NewSecret([]byte(nasSecret)).VerifyResponse(buf[:n], &auth)
 			}
-		}
-		if !stop.Load() {
-			books.acknowledged(r)
+			if acked {
+				books.acknowledged(r)
+			}
 		}
 	}
 	return nil
 }
 
+func crashRecord(id byte, r booked) []byte {
+	return acctOf(id, string(binary.BigEndian.AppendUint32(nil, r.session)), acctInterim, avp(42, string(binary.BigEndian.AppendUint32(nil, r.n))))
+}
+
+// bookedOf reads what crashRecord wrote.
+func bookedOf(t testing.TB, raw []byte) booked {
+	t.Helper()
+	return booked{session: binary.BigEndian.Uint32(attr(t, raw, radwire.AttrAcctSessionID)), n: binary.BigEndian.Uint32(attr(t, raw, 42))}
+}
+
 // TestR40KilledAtRandomMoments: SIGKILL again and again under load, with a backend
 // that is silent half of the time. Every acknowledged record reaches it, in order
-// for each session.
+// for each session, and every copy that it gets has a cause that the books and the
+// files show.
 func TestR40KilledAtRandomMoments(t *testing.T) {
 	kills := 25
 	if os.Getenv("SERENO_E2E") == "full" {
@@ -160,68 +164,12 @@ func TestR40KilledAtRandomMoments(t *testing.T) {
 	}
 }
 
-// nasBooks are those of all NASes.
-type nasBooks struct {
-	mu    sync.Mutex
-	acked map[booked]bool
-	sends map[booked]int
-}
-
-func (b *nasBooks) sending(r booked) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sends[r]++
-}
-
-func (b *nasBooks) acknowledged(r booked) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.acked[r] = true
-}
-
-// lifeOf is the address that the nth process sends from.
+// lifeOf is the address that the nth process sends from, and lifeNumber its inverse.
 func lifeOf(n int) string { return fmt.Sprintf("127.1.%d.%d", n/250, 1+n%250) }
 
-// arrival is one record at the backend.
-type arrival struct {
-	booked
-	life     string // of the process that sent it
-	at       time.Time
-	answered bool
-}
-
-// backendBooks are those of the backend, in the order of arrival.
-type backendBooks struct {
-	mu   sync.Mutex
-	list []arrival
-}
-
-func (b *backendBooks) add(t *testing.T, r received, answered bool) {
-	session, n := attr(t, r.raw, radwire.AttrAcctSessionID), attr(t, r.raw, 42)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.list = append(b.list, arrival{booked{binary.BigEndian.Uint32(session), binary.BigEndian.Uint32(n)}, r.from.Addr().Unmap().String(), time.Now(), answered})
-}
-
-// all is what has arrived until now: what the kernel still holds may go on arriving.
-func (b *backendBooks) all() []arrival {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.list)
-}
-
-// missing counts the acknowledged records that the backend has not answered yet:
-// what it gets and keeps silent about is not its own.
-func (b *backendBooks) missing(acked map[booked]bool) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	has := map[booked]bool{}
-	for _, a := range b.list {
-		if a.answered && acked[a.booked] {
-			has[a.booked] = true
-		}
-	}
-	return len(acked) - len(has)
+func lifeNumber(a netip.Addr) int {
+	b := a.Unmap().As4()
+	return int(b[2])*250 + int(b[3]) - 1
 }
 
 func killRandomly(t *testing.T, ack string, kills int) {
@@ -235,10 +183,10 @@ func killRandomly(t *testing.T, ack string, kills int) {
 		}
 		return accept(r)
 	})
-	free := listenerOf(t)
-	env := []string{crashDir + "=" + t.TempDir(), crashListen + "=" + free, crashBackend + "=" + backend.addr().String(), crashAck + "=" + ack}
+	free, dir := listenerOf(t), t.TempDir()
+	env := []string{crashDir + "=" + dir, crashListen + "=" + free, crashBackend + "=" + backend.addr().String(), crashAck + "=" + ack}
 
-	books := &nasBooks{acked: map[booked]bool{}, sends: map[booked]int{}}
+	books := newNASBooks()
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	c := startChild(t, append(env, crashLife+"="+lifeOf(0))...)
@@ -250,7 +198,7 @@ func killRandomly(t *testing.T, ack string, kills int) {
 		})
 	}
 	rng := rand.New(rand.NewPCG(uint64(kills), 7))
-	died := map[string]time.Time{}
+	var deaths []death
 	for i := range kills {
 		answers.Store(i%4 >= 2)
 		moment := time.Duration(20+rng.IntN(250)) * time.Millisecond
@@ -258,17 +206,20 @@ func killRandomly(t *testing.T, ack string, kills int) {
 			moment += 700 * time.Millisecond // long enough that most of what is delivered is noted
 		}
 		time.Sleep(moment)
+		alive := time.Now()
 		c.kill(t)
-		died[lifeOf(i)] = time.Now()
+		deaths = append(deaths, leftBehind(t, alive, spoolDir(dir, "pppoe")))
+		books.life.Store(int64(i + 1))
 		c = startChild(t, append(env, crashLife+"="+lifeOf(i+1))...)
 	}
 	stop.Store(true)
 	load.Wait()
 	answers.Store(true)
 
+	acked := books.acked()
 	missing := 0
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if missing = arrived.missing(books.acked); missing == 0 || time.Now().After(deadline) {
+		if missing = arrived.missing(acked); missing == 0 || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -279,72 +230,50 @@ func killRandomly(t *testing.T, ack string, kills int) {
 		t.Fatal(err)
 	}
 	if missing > 0 {
-		t.Fatalf("%d of %d acknowledged records never arrived", missing, len(books.acked))
+		t.Fatalf("%d of %d acknowledged records never arrived", missing, len(acked))
 	}
-	why := whyAgain(t, ack, arrived.all(), books, died)
-	t.Logf("%d kills: %d records acknowledged, all arrived in order of their sessions; sent again: %d because no answer came, %d because a kill came before the answer was noted (%d of them answered more than 200 ms before), %d because the NAS repeated them, %d because the answer came too late",
-		kills, len(books.acked), why.unanswered, why.killed, why.slow, why.repeated, why.late)
-	if len(books.acked) < 10*kills {
-		t.Errorf("only %d records: this proves little", len(books.acked))
+	j := newJudge(t, ack, arrived.all(), books, deaths)
+	j.judge()
+	t.Logf("%d kills: %d records acknowledged, all arrived in order of their sessions; %s", kills, len(acked), j)
+	if len(acked) < 10*kills || j.held == 0 || ack == "after-spool" && j.held < kills {
+		t.Errorf("only %d records, and %d that had to be noted at a death: this proves little", len(acked), j.held)
 	}
 }
 
-// inLife is a record as one process sends it.
-type inLife struct {
-	booked
-	life string
+// death is what a process left behind when it was killed.
+type death struct {
+	alive time.Time      // it lived until then at least
+	noted time.Time      // the newest note in its files: what was over before stands in it or in one before it
+	left  map[booked]int // the records that its files have for the next one, how often each
 }
 
-// again is why copies came.
-type again struct {
-	unanswered, killed, repeated, late int
-	slow                               int // of killed: answered longer before the kill than noteUsual
-}
-
-// noteUsual is how long a note takes by promise, and a sync of a disk that is not busy; how
-// many took longer is told, and not judged: it is the machine's.
-const noteUsual = 200 * time.Millisecond
-
-// noteLost is how long before a kill an answer may have come whose note was not
-// written: 50 ms by promise, and as long as the sync takes that is under way; disks
-// that others keep busy take seconds.
-const noteLost = 5 * time.Second
-
-// whyAgain demands the order of each session and a reason for every copy.
-func whyAgain(t *testing.T, ack string, list []arrival, books *nasBooks, died map[string]time.Time) (why again) {
+func leftBehind(t *testing.T, alive time.Time, dir string) death {
 	t.Helper()
-	next, last, repeats := map[uint32]uint32{}, map[booked]arrival{}, map[inLife]int{}
-	for _, a := range list {
-		before, copied := last[a.booked]
-		last[a.booked] = a
-		switch {
-		case !copied && a.n == next[a.session]:
-			next[a.session]++
-		case !copied:
-			t.Fatalf("session %d: record %d came before record %d", a.session, a.n, next[a.session])
-		case !before.answered:
-			why.unanswered++
-		case before.life != a.life && died[before.life].Sub(before.at) < noteLost:
-			why.killed++
-			if died[before.life].Sub(before.at) > noteUsual {
-				why.slow++
-			}
-		case repeats[inLife{a.booked, a.life}] < books.sends[a.booked]-1:
-			// The front stored it, was killed before it could say so, and stored it again: each
-			// process that finds both delivers both.
-			repeats[inLife{a.booked, a.life}]++
-			why.repeated++
-		case before.life == a.life && ack == "after-backend":
-			// It was asked live, answered later than attempt_timeout, and meanwhile stored.
-			why.late++
-		default:
-			t.Errorf("record %v was answered at %v and came again at %v, without a reason", a.booked, before.at, a.at)
+	files, err := spool.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := death{alive: alive, noted: files.Noted, left: map[booked]int{}}
+	err = files.Walk(0, false, func(_ spool.Info, data []byte, err error) bool {
+		if err != nil {
+			t.Error(err)
+			return true
 		}
+		rec, err := ReadSpooled(data)
+		if err != nil {
+			t.Error(err)
+			return true
+		}
+		d.left[bookedOf(t, rec.Packet)]++
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if why.late > 1+len(list)/1000 { // only a machine that stands still for 100 ms makes this backend late
-		t.Errorf("%d of %d records were answered and sent again all the same", why.late, len(list))
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
 	}
-	return why
+	return d
 }
 
 // listenerOf is an address that nobody listens on.

@@ -154,15 +154,13 @@ func (s *survivors) open(dir, service string, now time.Time, log *zap.Logger) {
 	}
 	damaged, torn, err := s.load(now)
 	if torn {
-		log.Info("the end of the survival journal is torn: it was not finished when the node stopped", zap.Int("known", len(s.known)))
+		log.Info("the end of the survival journal is torn: it was not finished when the node stopped", zap.Int("known", s.count))
 	}
 	if err == nil && damaged == 0 {
 		return
 	}
 	// Who knows what the damaged lines said: that somebody was rejected, perhaps.
-	clear(s.known)
-	clear(s.changed)
-	s.bytes = 0
+	s.clear()
 	aside := s.file.path + ".damaged"
 	if renamed := os.Rename(s.file.path, aside); renamed == nil || errors.Is(renamed, fs.ErrNotExist) {
 		log.Warn("the survival journal was changed, or is of another node: nobody is known until he has logged in again", zap.Int("lines", damaged),
@@ -216,9 +214,8 @@ func (s *survivors) discard(dir, service string) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.mu.Lock()
-	s.secret, s.bytes = nil, 0
-	clear(s.known)
-	clear(s.changed)
+	s.secret = nil
+	s.clear()
 	s.mu.Unlock()
 	if s.file != nil {
 		s.file.close()
@@ -279,25 +276,39 @@ func (s *survivors) flush(now time.Time) error {
 	return s.file.append(data)
 }
 
-// changes takes what is to be written.
+// changes takes what is to be written. It lets logins in between: what changes meanwhile is written the next time, too.
 func (s *survivors) changes(whole bool, now time.Time) (secret []byte, lines []survivorLine) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	secret = s.secret
+	changed := s.changed
+	if len(changed) > 0 {
+		s.changed = map[survivorKey][]byte{}
+	}
 	if whole {
-		for k, v := range s.known {
-			lines = append(lines, s.line(k, v, now))
-		}
-	} else {
-		for k, user := range s.changed {
-			if v := s.known[k]; v != nil {
+		lines = make([]survivorLine, 0, s.count)
+	}
+	s.mu.Unlock()
+	if whole {
+		for i := range s.known {
+			s.mu.Lock()
+			for k, v := range s.known[i] {
 				lines = append(lines, s.line(k, v, now))
-			} else {
-				lines = append(lines, survivorLine{Pool: k.pool, User: user})
 			}
+			s.mu.Unlock()
+		}
+		return secret, lines
+	}
+	for k, user := range changed {
+		s.mu.Lock()
+		v := s.part(k)[k]
+		s.mu.Unlock()
+		if v != nil { // what a survivor holds never changes
+			lines = append(lines, s.line(k, v, now))
+		} else {
+			lines = append(lines, survivorLine{Pool: k.pool, User: user})
 		}
 	}
-	clear(s.changed)
-	return s.secret, lines
+	return secret, lines
 }
 
 func (s *survivors) line(k survivorKey, v *survivor, now time.Time) survivorLine {

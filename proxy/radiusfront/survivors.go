@@ -16,6 +16,8 @@ const (
 	maxSurvivorBytes = 64 << 20
 	survivorTries    = 16
 	saltLen          = 8
+	// survivorParts is in how many parts all that is known is gone through: logins wait for one of them.
+	survivorParts = 256
 )
 
 // survivorKey is a user of a pool. Where two names have the same hash, the later one is
@@ -43,7 +45,8 @@ type survivors struct {
 
 	mu      sync.Mutex
 	secret  []byte // of the MACs; nil: the store is off and nothing is learnt
-	known   map[survivorKey]*survivor
+	known   [survivorParts]map[survivorKey]*survivor // by the key's last bits
+	count   int
 	bytes   int
 	changed map[survivorKey][]byte // not on disk yet: the user of each
 	hurry   chan struct{}          // somebody was forgotten: that must not wait
@@ -53,8 +56,22 @@ type survivors struct {
 }
 
 func newSurvivors(hash func([]byte) uint64, now time.Time) *survivors {
-	return &survivors{hash: hash, base: now, known: map[survivorKey]*survivor{}, changed: map[survivorKey][]byte{}, hurry: make(chan struct{}, 1)}
+	s := &survivors{hash: hash, base: now, hurry: make(chan struct{}, 1)}
+	s.clear()
+	return s
 }
+
+// clear forgets everything. mu is held.
+func (s *survivors) clear() {
+	for i := range s.known {
+		s.known[i] = map[survivorKey]*survivor{}
+	}
+	s.changed = map[survivorKey][]byte{}
+	s.count, s.bytes = 0, 0
+}
+
+// part is where a user is known. mu is held.
+func (s *survivors) part(k survivorKey) map[survivorKey]*survivor { return s.known[k.user%survivorParts] }
 
 func (s *survivors) key(pool string, user []byte) survivorKey {
 	return survivorKey{pool: pool, user: s.hash(user)}
@@ -96,26 +113,33 @@ func (s *survivors) learn(l *login, attrs []byte, now time.Time) {
 // put is called with mu held, like drop and evict.
 func (s *survivors) put(k survivorKey, v *survivor) {
 	s.drop(k)
-	for len(s.known) > 0 && (len(s.known) >= maxSurvivors || s.bytes+v.bytes() > maxSurvivorBytes) {
-		s.evict()
+	for s.count > 0 && (s.count >= maxSurvivors || s.bytes+v.bytes() > maxSurvivorBytes) {
+		s.evict(k)
 	}
-	s.known[k] = v
+	s.part(k)[k] = v
+	s.count++
 	s.bytes += v.bytes()
 }
 
 func (s *survivors) drop(k survivorKey) {
-	if old := s.known[k]; old != nil {
+	if old := s.part(k)[k]; old != nil {
 		s.bytes -= old.bytes()
-		delete(s.known, k)
+		s.count--
+		delete(s.part(k), k)
 		s.changed[k] = old.user
 	}
 }
 
-func (s *survivors) evict() {
+// evict makes room for a user: the oldest of some in its part goes, or of the next part where somebody is.
+func (s *survivors) evict(room survivorKey) {
+	at := room.user
+	for len(s.known[at%survivorParts]) == 0 {
+		at++
+	}
 	var oldest survivorKey
 	var found *survivor
 	tries := 0
-	for k, v := range s.known {
+	for k, v := range s.known[at%survivorParts] {
 		if found == nil || v.learned < found.learned {
 			oldest, found = k, v
 		}
@@ -130,7 +154,7 @@ func (s *survivors) evict() {
 func (s *survivors) forget(k survivorKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known[k] == nil {
+	if s.part(k)[k] == nil {
 		return
 	}
 	s.drop(k)
@@ -144,7 +168,7 @@ func (s *survivors) forget(k survivorKey) {
 // ago; ok is false if there was none.
 func (s *survivors) recall(l *login, dst []byte, now time.Time, maxAge int64) (attrs []byte, ok bool) {
 	s.mu.Lock()
-	v, secret := s.known[l.key], s.secret
+	v, secret := s.part(l.key)[l.key], s.secret
 	s.mu.Unlock() // what a survivor holds never changes
 	if v == nil || secret == nil || int64(now.Sub(s.base))-v.learned > maxAge || string(v.user) != string(l.user) {
 		return dst, false
@@ -158,12 +182,14 @@ func (s *survivors) recall(l *login, dst []byte, now time.Time, maxAge int64) (a
 
 // prune forgets what is older than maxAge.
 func (s *survivors) prune(now time.Time, maxAge int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, v := range s.known {
-		if int64(now.Sub(s.base))-v.learned > maxAge {
-			s.drop(k)
+	for i := range s.known {
+		s.mu.Lock()
+		for k, v := range s.known[i] {
+			if int64(now.Sub(s.base))-v.learned > maxAge {
+				s.drop(k)
+			}
 		}
+		s.mu.Unlock()
 	}
 }
 
@@ -180,5 +206,5 @@ func (s *survivors) stats() *SurvivalStats {
 	if s.secret == nil {
 		return nil
 	}
-	return &SurvivalStats{Known: len(s.known), Bytes: s.bytes}
+	return &SurvivalStats{Known: s.count, Bytes: s.bytes}
 }

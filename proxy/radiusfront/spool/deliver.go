@@ -1,6 +1,10 @@
 package spool
 
-import "time"
+import (
+	"errors"
+	"os"
+	"time"
+)
 
 // Delivery is a record on its way to a backend. It ends with exactly one call of
 // Done, Again or SetAside.
@@ -71,6 +75,9 @@ func (s *Spool) Next(queueID uint32) (*Delivery, bool) {
 		if err == nil && size > 0 && f.id == e.id {
 			d.Data = f.payload
 			return d, true
+		}
+		if errors.Is(err, os.ErrClosed) {
+			return nil, false // by Close: nothing is wrong with it
 		}
 		s.spoilt(g, e, int(off), raw)
 	}
@@ -148,10 +155,8 @@ func (s *Spool) SetAside(d *Delivery) {
 	}
 	e, v := d.e, d.e.session
 	e.tries = uint8(min(v.tries+1, 255))
-	s.index.live.remove(e)
 	s.index.unlink(e)
-	s.index.aside.add(e)
-	e.state = stateAside
+	s.index.list.setAside(e)
 	s.counts.SetAside++
 	s.moves = append(s.moves, move{id: e.id, aside: true})
 	s.index.settle(v, 0)

@@ -15,7 +15,8 @@ import (
 //	13  1  class of a record
 //	14  2  zero
 //	16  8  number of the record
-//	24  8  when it was stored, Unix nanoseconds
+//	24  8  when it was stored, Unix nanoseconds; of a note, when it was taken: what was over
+//	       before stands in it, or in one before it
 //	32  8  session
 //	40  4  queue
 //	44     payload

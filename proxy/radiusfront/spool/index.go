@@ -19,7 +19,7 @@ const (
 type entry struct {
 	id         uint64
 	follower   *entry // in its session
-	prev, next *entry // in the list of all
+	prev, next *entry // in the list
 	session    *session
 	segment    *segment
 	born       time.Duration // when it was stored, since Spool.base; negative for what was there before
@@ -102,52 +102,58 @@ func (h *sessionHeap) Pop() any {
 	return v
 }
 
-// list is entries in the order of their numbers.
+// list is the records that are not over, in the order of their numbers. One that is set aside keeps its place, so
+// that it is put back at once among however many.
 type list struct {
 	first, last *entry
-	n, bytes    int64
+	oldest      *entry // the first that is not set aside
+	live, aside tally
 	cursors     []*cursor
 }
 
-// before is the entry behind which one with that number belongs, nil: in front
-// of all. It is looked for from the end that is nearer by number: new records
-// belong to the end, those that were set aside to the front.
-func (l *list) before(id uint64) *entry {
-	if l.first == nil || id < l.first.id {
-		return nil
+// tally is how many records of a kind there are, and their bytes on disk.
+type tally struct{ n, bytes int64 }
+
+func (c *tally) add(e *entry)    { c.n++; c.bytes += int64(e.size) }
+func (c *tally) remove(e *entry) { c.n--; c.bytes -= int64(e.size) }
+
+// add puts an entry, with a higher number than all, at the end.
+func (l *list) add(e *entry) {
+	e.prev = l.last
+	if l.last != nil {
+		l.last.next = e
+	} else {
+		l.first = e
 	}
-	if id < l.last.id && id-l.first.id < l.last.id-id {
-		e := l.first
-		for e.next.id < id {
-			e = e.next
-		}
-		return e
+	l.last = e
+	if e.state == stateAside {
+		l.aside.add(e)
+		return
 	}
-	e := l.last
-	for e.id > id {
-		e = e.prev
+	l.live.add(e)
+	if l.oldest == nil {
+		l.oldest = e
 	}
-	return e
 }
 
-func (l *list) add(e *entry) {
-	after := l.before(e.id)
-	for _, c := range l.cursors {
-		c.added(e)
+// setAside counts a live entry as set aside from now on.
+func (l *list) setAside(e *entry) {
+	e.state = stateAside
+	l.live.remove(e)
+	l.aside.add(e)
+	if l.oldest == e {
+		l.oldest = e.next.live()
 	}
-	e.prev = after
-	if after != nil {
-		e.next, after.next = after.next, e
-	} else {
-		e.next, l.first = l.first, e
+}
+
+// putBack counts an entry that is set aside as live.
+func (l *list) putBack(e *entry) {
+	e.state = stateQueued
+	l.aside.remove(e)
+	l.live.add(e)
+	if l.oldest == nil || e.id < l.oldest.id {
+		l.oldest = e
 	}
-	if e.next != nil {
-		e.next.prev = e
-	} else {
-		l.last = e
-	}
-	l.n++
-	l.bytes += int64(e.size)
 }
 
 func (l *list) remove(e *entry) {
@@ -155,6 +161,9 @@ func (l *list) remove(e *entry) {
 		if c.at == e {
 			c.at = e.next
 		}
+	}
+	if l.oldest == e {
+		l.oldest = e.next.live()
 	}
 	if e.prev != nil {
 		e.prev.next = e.next
@@ -167,15 +176,26 @@ func (l *list) remove(e *entry) {
 		l.last = e.prev
 	}
 	e.prev, e.next = nil, nil
-	l.n--
-	l.bytes -= int64(e.size)
+	if e.state == stateAside {
+		l.aside.remove(e)
+	} else {
+		l.live.remove(e)
+	}
+}
+
+// live is e, or the first one behind it that is not set aside; nil: there is none.
+func (e *entry) live() *entry {
+	for e != nil && e.state == stateAside {
+		e = e.next
+	}
+	return e
 }
 
 // index knows every record that is not over. It belongs to Spool.mu.
 type index struct {
 	sessions     map[uint64]*session
 	queues       map[uint32]*queue
-	live, aside  list
+	list         list
 	disk         int64 // bytes of all segments
 	pendingBytes int64
 }
@@ -199,15 +219,16 @@ func (x *index) session(key uint64, queueID uint32) *session {
 	return v
 }
 
-// add puts a stored entry into its segment and at the end of its session.
+// add puts a stored entry into its segment, its list and its session.
 func (x *index) add(e *entry) {
+	e.state = stateQueued
 	e.segment.add(e)
+	x.list.add(e)
 	x.back(e)
 }
 
 // back puts an entry at the end of its session.
 func (x *index) back(e *entry) {
-	e.state = stateQueued
 	v := e.session
 	if v.tail != nil {
 		v.tail.follower = e
@@ -216,7 +237,6 @@ func (x *index) back(e *entry) {
 	}
 	v.tail = e
 	v.queue.records++
-	x.live.add(e)
 	if v.head == e && v.heapAt < 0 && !v.inReady {
 		v.queue.push(v)
 	}
@@ -226,7 +246,7 @@ func (x *index) back(e *entry) {
 func (x *index) addAside(e *entry) {
 	e.state = stateAside
 	e.segment.add(e)
-	x.aside.add(e)
+	x.list.add(e)
 }
 
 // unlink takes an entry out of its session.

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"time"
 )
@@ -39,58 +40,30 @@ type Info struct {
 // Ref names the record for Retry and Drop.
 func (i Info) Ref() Ref { return i.ref }
 
-// cursor is a place in a list that stays right while the list changes: between
-// the record last and the one at.
+// cursor is a place in the list that stays right while the list changes.
 type cursor struct {
-	at          *entry // nil: the end
-	last, until uint64 // numbers: what was passed, and what the walk goes to
+	at    *entry // nil: the end
+	until uint64 // the number that the walk goes to
 }
 
-// added is told of an entry before it is put into the list.
-func (c *cursor) added(e *entry) {
-	if e.id > c.last && e.id <= c.until && (c.at == nil || e.id < c.at.id) {
-		c.at = e
-	}
+// walker begins a walk. mu is held, and for close and next too.
+func (s *Spool) walker() *cursor {
+	c := &cursor{at: s.index.list.first, until: s.next - 1}
+	s.index.list.cursors = append(s.index.list.cursors, c)
+	return c
 }
 
-// walker passes the records of both lists in the order of their numbers.
-type walker struct {
-	lists   [2]*list
-	cursors [2]*cursor
+func (l *list) close(c *cursor) {
+	l.cursors = slices.DeleteFunc(l.cursors, func(x *cursor) bool { return x == c })
 }
 
-// walker begins behind the record after. mu is held, and for close too.
-func (s *Spool) walker(after uint64) *walker {
-	w := &walker{lists: [2]*list{&s.index.live, &s.index.aside}}
-	for i, l := range w.lists {
-		w.cursors[i] = &cursor{at: l.first, last: after, until: s.next - 1}
-		l.cursors = append(l.cursors, w.cursors[i])
-	}
-	return w
-}
-
-func (w *walker) close() {
-	for i, l := range w.lists {
-		l.cursors = slices.DeleteFunc(l.cursors, func(c *cursor) bool { return c == w.cursors[i] })
-	}
-}
-
-// next is the next record, nil at the end. mu is held.
-func (w *walker) next() *entry {
-	var first *cursor
-	for _, c := range w.cursors {
-		if c.at != nil && c.at.id <= c.until && (first == nil || c.at.id < first.at.id) {
-			first = c
-		}
-	}
-	if first == nil {
+// next is the next record, nil at the end.
+func (c *cursor) next() *entry {
+	e := c.at
+	if e == nil || e.id > c.until {
 		return nil
 	}
-	e := first.at
-	first.at = e.next
-	for _, c := range w.cursors {
-		c.last = max(c.last, e.id)
-	}
+	c.at = e.next
 	return e
 }
 
@@ -116,10 +89,13 @@ func (s *Spool) looked(e *entry) look {
 	return look{info: in, segment: e.segment, off: e.off, size: e.size}
 }
 
-// data reads the record from the disk.
+// data reads the record from the disk. ErrDamaged, ErrClosed.
 func (l *look) data() ([]byte, error) {
 	raw := make([]byte, l.size)
 	_, err := l.segment.file.ReadAt(raw, int64(l.off))
+	if errors.Is(err, os.ErrClosed) {
+		return nil, ErrClosed
+	}
 	f, size, _ := parseFrame(raw, &l.segment.salt)
 	if err != nil || size == 0 || f.id != l.info.ID {
 		return nil, errors.Join(ErrDamaged, err)
@@ -135,11 +111,11 @@ func (l *look) data() ([]byte, error) {
 // closed meanwhile.
 func (s *Spool) Walk(after uint64, aside bool, each func(Info, []byte, error) bool) error {
 	s.mu.Lock()
-	w := s.walker(after)
+	w := s.walker()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		w.close()
+		s.index.list.close(w)
 		s.mu.Unlock()
 	}()
 	for {
@@ -147,14 +123,14 @@ func (s *Spool) Walk(after uint64, aside bool, each func(Info, []byte, error) bo
 		if err != nil {
 			return err
 		}
-		if !s.show(batch, each) || end {
-			return nil
+		if going, err := s.show(batch, each); err != nil || !going || end {
+			return err
 		}
 	}
 }
 
 // nextLooks passes some records.
-func (s *Spool) nextLooks(w *walker, after uint64, aside bool) (batch []look, end bool, err error) {
+func (s *Spool) nextLooks(w *cursor, after uint64, aside bool) (batch []look, end bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -173,7 +149,7 @@ func (s *Spool) nextLooks(w *walker, after uint64, aside bool) (batch []look, en
 }
 
 // show reads records, and lets go of their segments.
-func (s *Spool) show(batch []look, each func(Info, []byte, error) bool) bool {
+func (s *Spool) show(batch []look, each func(Info, []byte, error) bool) (going bool, err error) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -183,11 +159,14 @@ func (s *Spool) show(batch []look, each func(Info, []byte, error) bool) bool {
 	}()
 	for i := range batch {
 		data, err := batch[i].data()
+		if errors.Is(err, ErrClosed) {
+			return false, err
+		}
 		if !each(batch[i].info, data, err) {
-			return false
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
 // Get finds one record by its number and reads it. ErrNoRecord, ErrDamaged.
@@ -216,7 +195,7 @@ func (s *Spool) Retry(r Ref) error {
 	if e == nil || e.state != stateAside {
 		return ErrNotAside
 	}
-	s.index.aside.remove(e)
+	s.index.list.putBack(e)
 	e.tries = 0
 	e.session = s.index.session(e.session.key, e.session.queue.id) // it may have been forgotten
 	s.index.back(e)

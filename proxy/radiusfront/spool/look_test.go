@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // walked gives the records behind after.
@@ -86,7 +88,7 @@ func TestR45WalkSeesWhatStays(t *testing.T) {
 	if rest := walked(t, s, 2000, false); len(rest) != all-2000+1 || rest[0].ID != 2001 {
 		t.Errorf("behind 2000 there are %d", len(rest))
 	}
-	if len(s.index.live.cursors)+len(s.index.aside.cursors) != 0 {
+	if len(s.index.list.cursors) != 0 {
 		t.Error("a cursor is left")
 	}
 }
@@ -157,28 +159,46 @@ func TestR45StatesAndTries(t *testing.T) {
 	}
 }
 
-// TestR45RetriedOldRecordsAreQuick: a record that is set aside is put back among
-// many; its place is found from the front.
-func TestR45RetriedOldRecordsAreQuick(t *testing.T) {
+// TestR45SetAsideKeepsItsPlace: so nothing is looked for when a record is put back among millions, and who looks sees
+// each in its order.
+func TestR45SetAsideKeepsItsPlace(t *testing.T) {
 	var l list
 	entries := make([]*entry, 1000)
 	for i := range entries {
-		entries[i] = &entry{id: uint64(i + 1), size: 1}
+		entries[i] = &entry{id: uint64(i + 1), size: 1, state: stateQueued}
 		l.add(entries[i])
 	}
-	for _, i := range []int{0, 1, 5, 998, 999, 500} {
-		l.remove(entries[i])
-		l.add(entries[i])
-	}
-	i := 0
-	for e := l.first; e != nil; e = e.next {
-		if e != entries[i] || e.prev != nil && e.prev != entries[i-1] {
-			t.Fatalf("at %d stands %d", i, e.id)
+	check := func(what string, oldest *entry, live int64) {
+		t.Helper()
+		i := 0
+		for e := l.first; e != nil; e = e.next {
+			if e != entries[i] || e.prev != nil && e.prev != entries[i-1] {
+				t.Fatalf("%s: at %d stands %d", what, i, e.id)
+			}
+			i++
 		}
-		i++
+		if i != 1000 || l.last != entries[999] || l.oldest != oldest || l.live != (tally{live, live}) || l.aside != (tally{1000 - live, 1000 - live}) {
+			t.Fatalf("%s: %d, %+v", what, i, l)
+		}
 	}
-	if i != 1000 || l.last != entries[999] || l.n != 1000 || l.bytes != 1000 {
-		t.Error("the list is broken")
+	for i := range 600 {
+		l.setAside(entries[i])
+	}
+	check("600 are set aside", entries[600], 400)
+	l.setAside(entries[999])
+	l.putBack(entries[5])
+	check("an old one is put back", entries[5], 400)
+	l.putBack(entries[999])
+	check("the last is put back", entries[5], 401)
+	l.setAside(entries[5])
+	check("the old one again", entries[600], 400)
+	for _, e := range entries[600:] {
+		l.setAside(e)
+	}
+	check("all", nil, 0)
+	l.remove(entries[999])
+	if l.oldest != nil || l.last != entries[998] || l.aside.n != 999 {
+		t.Fatalf("one is dropped: %+v", l)
 	}
 }
 
@@ -228,6 +248,104 @@ func TestR45ADirectoryIsReadWithoutATrace(t *testing.T) {
 	}
 	if got := fmt.Sprint(drain(t, open(t, dir))); got != "map[1:[2] 3:[4]]" {
 		t.Errorf("after it the node has %s", got)
+	}
+}
+
+// TestR45WhoReadsKeepsNoNodeFromItsSpool: its lock is for a moment, and a node waits that long.
+func TestR45WhoReadsKeepsNoNodeFromItsSpool(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	mustAppend(t, s, record(1, 1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Open(filepath.Join(dir, "node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	given := time.AfterFunc(20*time.Millisecond, func() { _ = lock.Close() })
+	defer given.Stop()
+	s = open(t, dir) // it waits
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s = open(t, dir) // while the reader has the files open
+	if got := walked(t, r, 0, false); len(got) != 1 {
+		t.Errorf("the reader has %+v", got)
+	}
+	if got := drain(t, s); len(got) != 1 {
+		t.Errorf("the node has %v", got)
+	}
+}
+
+// TestR45WhatANodeChangesMeanwhileIsTold: what was read then is of no moment that ever was.
+func TestR45WhatANodeChangesMeanwhileIsTold(t *testing.T) {
+	for what, change := range map[string]func(t *testing.T, dir string){
+		"a node that runs": func(t *testing.T, dir string) { open(t, dir) },
+		"one that ran": func(t *testing.T, dir string) {
+			s := open(t, dir)
+			mustAppend(t, s, record(2, 2))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"one that delivered all": func(t *testing.T, dir string) {
+			for _, f := range files(t, dir, segmentPrefix) {
+				if err := os.Remove(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		mustAppend(t, s, record(1, 1))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, dir)
+		if err := r.s.unchanged(); !errors.Is(err, ErrChanged) && !errors.Is(err, ErrRunning) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestR45AClosedSpoolIsNotDamaged: who looks while it is closed is told so.
+func TestR45AClosedSpoolIsNotDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	mustAppend(t, s, record(1, 1), record(2, 2), record(3, 3))
+	seen := 0
+	err := s.Walk(0, false, func(_ Info, _ []byte, err error) bool {
+		seen++
+		if err != nil {
+			t.Errorf("record %d: %v", seen, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	if !errors.Is(err, ErrClosed) || seen != 1 {
+		t.Errorf("%d were seen, %v", seen, err)
+	}
+	if st := s.Stats(); st.Damaged != 0 || len(files(t, dir, damagedPrefix)) != 0 {
+		t.Errorf("%+v", st)
 	}
 }
 

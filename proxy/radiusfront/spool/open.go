@@ -16,8 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// minBytes is the least bound.
-const minBytes = 1 << 20
+const (
+	// minBytes is the least bound.
+	minBytes = 1 << 20
+	// ownPatience is how long Open waits for a directory's lock: who only reads it (Read) holds it for a moment.
+	ownPatience = 500 * time.Millisecond
+)
 
 // ErrForeign means that the directory belongs to another node: delivering its
 // records here would deliver them twice.
@@ -50,6 +54,7 @@ func Open(o Options) (*Spool, error) {
 		return nil, fmt.Errorf("opening the spool %s: %w", o.Dir, err)
 	}
 	s.owner = owner
+	s.countDamaged()
 	go s.write()
 	return s, nil
 }
@@ -72,8 +77,14 @@ func claim(dir, node string) (*os.File, error) {
 }
 
 func own(f *os.File, dir, node string) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("it is open already: %w", err)
+	for until := time.Now().Add(ownPatience); ; time.Sleep(ownPatience / 100) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(until) {
+			return fmt.Errorf("it is open already: %w", err)
+		}
 	}
 	content, err := os.ReadFile(f.Name())
 	if err != nil {
@@ -153,6 +164,7 @@ type recovery struct {
 	records map[uint64]*entry
 	keys    map[uint64]recovered
 	damage  []Damage // of a directory that is only read
+	noted   int64    // when the newest note was taken, Unix nanoseconds; 0: there is none
 }
 
 type recovered struct {
@@ -207,6 +219,7 @@ func (r *recovery) frame(g *segment, f *frame, off, size int) {
 		}
 		r.keys[f.id] = recovered{session: f.session, queue: f.queue}
 	case kindDone:
+		r.noted = max(r.noted, f.at)
 		doneIDs(f.payload, func(id uint64) {
 			delete(r.records, id)
 			delete(r.keys, id)
@@ -244,7 +257,7 @@ func (r *recovery) finish() {
 		}
 	}
 	r.s.count.Store(int64(len(all)))
-	r.s.counts.Recovered = uint64(x.live.n)
+	r.s.counts.Recovered = uint64(x.list.live.n)
 }
 
 const damagedPrefix = "damaged-"

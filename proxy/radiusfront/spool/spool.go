@@ -109,6 +109,7 @@ type Spool struct {
 	salt     [saltLen]byte
 	count    atomic.Int64 // live and pending records: 0 spares Has the lock
 	max      atomic.Int64
+	damaged  atomic.Int64 // files in the directory
 	wake     chan struct{}
 	ready    chan struct{} // something may be delivered
 	stopped  chan struct{}
@@ -126,14 +127,15 @@ type Spool struct {
 	counts   Counts
 
 	// The writer's own.
-	segments []*segment // oldest first; guarded by mu to change and to read from elsewhere
-	active   *segment   // nil: the next write begins one
-	ordinal  uint64
-	spare    batch
-	owner    *os.File // the directory's lock
-	unsynced bool
-	syncedAt time.Time
-	told     bool
+	segments  []*segment // oldest first; guarded by mu to change and to read from elsewhere
+	active    *segment   // nil: the next write begins one
+	ordinal   uint64
+	spare     batch
+	owner     *os.File // the directory's lock
+	unsynced  bool
+	syncedAt  time.Time
+	told      bool
+	damagedAt time.Time // when they were counted
 }
 
 // batch is what is written at once.
@@ -290,10 +292,10 @@ func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Records: s.index.live.n, Bytes: s.index.live.bytes, Aside: s.index.aside.n, Disk: s.index.disk, Used: s.used(), Max: s.max.Load(),
+		Records: s.index.list.live.n, Bytes: s.index.list.live.bytes, Aside: s.index.list.aside.n, Disk: s.index.disk, Used: s.used(), Max: s.max.Load(),
 		Accepts: s.accepts(), Error: s.failed, Counts: s.counts,
 	}
-	if e := s.index.live.first; e != nil {
+	if e := s.index.list.oldest; e != nil {
 		st.Oldest = max(0, s.now().Sub(s.base)-e.born)
 	}
 	return st
@@ -306,20 +308,23 @@ func (s *Spool) Delivered() uint64 {
 	return s.counts.Delivered
 }
 
-// DamagedFiles is how many damaged-*.bin lie in the directory, also of earlier
-// processes. It reads the directory.
-func (s *Spool) DamagedFiles() int {
+// DamagedFiles is how many damaged-*.bin lay in the directory a moment ago, also of earlier processes.
+func (s *Spool) DamagedFiles() int { return int(s.damaged.Load()) }
+
+// countDamaged reads the directory: on the spool's goroutine, so that nobody else waits for a disk that hangs.
+func (s *Spool) countDamaged() {
+	s.damagedAt = time.Now()
 	names, err := os.ReadDir(s.opts.Dir)
 	if err != nil {
-		return 0 // who writes will tell
+		return // who writes will tell
 	}
-	n := 0
+	n := int64(0)
 	for _, f := range names {
 		if strings.HasPrefix(f.Name(), damagedPrefix) {
 			n++
 		}
 	}
-	return n
+	s.damaged.Store(n)
 }
 
 // Close stores what was submitted, notes what is over and closes the files. What
@@ -347,7 +352,7 @@ func (s *Spool) Close() error {
 	return first
 }
 
-func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64) []byte {
+func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64, taken time.Time) []byte {
 	const most = maxPayload / 8
 	for len(ids) > 0 {
 		n := min(len(ids), most)
@@ -355,7 +360,7 @@ func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64) []byte {
 		for _, id := range ids[:n] {
 			payload = binary.BigEndian.AppendUint64(payload, id)
 		}
-		b = appendFrame(b, salt, &frame{kind: kindDone, payload: payload})
+		b = appendFrame(b, salt, &frame{kind: kindDone, at: taken.UnixNano(), payload: payload})
 		ids = ids[n:]
 	}
 	return b

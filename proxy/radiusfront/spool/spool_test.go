@@ -330,6 +330,36 @@ func TestR42WaitedFollowsNoClockThatJumps(t *testing.T) {
 	}
 }
 
+// TestR42AClockThatIsSetForwardOverARestart: the wall clock is all that both processes have. The record is there, its
+// wait is what that clock says, and of what comes later it is right.
+func TestR42AClockThatIsSetForwardOverARestart(t *testing.T) {
+	for _, jump := range []time.Duration{36 * time.Hour, 90 * 365 * 24 * time.Hour} {
+		dir := t.TempDir()
+		now := time.Unix(1_000_000_000, 0)
+		clock := func(o *Options) { o.Now = func() time.Time { return now } }
+		s := open(t, dir, clock)
+		mustAppend(t, s, record(1, 1), record(1, 2))
+		d, _ := s.Next(1)
+		s.Again(d, time.Minute, true)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(jump)
+		s = open(t, dir, clock)
+		mustAppend(t, s, record(2, 3))
+		now = now.Add(2 * time.Second)
+		if st := s.Stats(); st.Records != 3 || st.Oldest != jump+2*time.Second {
+			t.Errorf("%v forward: %+v", jump, st)
+		}
+		for _, want := range []time.Duration{jump + 2*time.Second, 2 * time.Second} {
+			d, ok := s.Next(1)
+			if !ok || d.Waited != want || d.Tries != 0 {
+				t.Fatalf("%v forward: %+v instead of %v", jump, d, want)
+			}
+		}
+	}
+}
+
 // TestR42AClockThatIsSetChangesNothing: times are taken from a clock with a monotonic reading (package time), which
 // nobody sets.
 func TestR42AClockThatIsSetChangesNothing(t *testing.T) {
@@ -369,7 +399,7 @@ func TestMemoryHoldsNothingOfWhatIsOver(t *testing.T) {
 	drain(t, s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.index.sessions) != 0 || len(s.index.queues) != 0 || s.index.live.first != nil {
+	if len(s.index.sessions) != 0 || len(s.index.queues) != 0 || s.index.list.first != nil {
 		t.Fatalf("%d sessions, %d queues", len(s.index.sessions), len(s.index.queues))
 	}
 }

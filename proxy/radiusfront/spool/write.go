@@ -13,6 +13,8 @@ const (
 	noteInterval = 50 * time.Millisecond
 	// syncInterval is how long notes may stay unsynced when no record is stored.
 	syncInterval = time.Second
+	// damagedLooks is the time between two looks for damaged files.
+	damagedLooks = time.Second
 	// copyStep is how many bytes are copied forward at once.
 	copyStep = 1 << 20
 )
@@ -31,17 +33,20 @@ func (s *Spool) write() {
 		s.mu.Lock()
 		b := s.batch
 		s.batch = batch{buf: s.spare.buf[:0], items: s.spare.items[:0]}
-		notes, moves, closed := s.notes, s.moves, s.closed
+		notes, moves, closed, taken := s.notes, s.moves, s.closed, s.now()
 		s.notes, s.moves = nil, nil
 		probe := s.failed != nil && s.now().Sub(s.base)-s.failedAt >= retryDisk
 		s.mu.Unlock()
-		s.commit(&b, notes, moves, probe)
+		s.commit(&b, notes, taken, moves, probe)
 		clear(b.items)
 		if cap(b.buf) > maxPending/2 {
 			b.buf = nil // an outburst's buffer is not kept
 		}
 		s.spare = b
 		s.reclaim()
+		if time.Since(s.damagedAt) >= damagedLooks {
+			s.countDamaged()
+		}
 		if closed {
 			_ = s.settleNotes(0) // unsynced notes only cost a second delivery
 			return
@@ -49,9 +54,9 @@ func (s *Spool) write() {
 	}
 }
 
-// commit stores a batch and tells who waits for it.
-func (s *Spool) commit(b *batch, notes []uint64, moves []move, probe bool) {
-	buf := noteFrames(b.buf, &s.salt, notes)
+// commit stores a batch, with the ends of records that were known when it was taken, and tells who waits for it.
+func (s *Spool) commit(b *batch, notes []uint64, taken time.Time, moves []move, probe bool) {
+	buf := noteFrames(b.buf, &s.salt, notes, taken)
 	for _, m := range moves {
 		f := frame{kind: kindMove, id: m.id}
 		if m.aside {
@@ -121,10 +126,8 @@ func (s *Spool) book(items []item, g *segment, at int64, err error) []Ref {
 
 // over takes a record out for good. mu is held.
 func (s *Spool) over(e *entry) {
-	if e.state == stateAside {
-		s.index.aside.remove(e)
-	} else {
-		s.index.live.remove(e)
+	s.index.list.remove(e)
+	if e.state != stateAside {
 		s.index.unlink(e)
 	}
 	e.state = stateGone
@@ -252,7 +255,7 @@ func (s *Spool) wasteful() bool {
 		return false
 	}
 	most := s.max.Load()
-	garbage := s.index.disk - s.index.live.bytes - s.index.aside.bytes
+	garbage := s.index.disk - s.index.list.live.bytes - s.index.list.aside.bytes
 	return garbage > most/8 || s.used() > most*80/100 && garbage > 2*segmentSize(most)
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,4 +208,33 @@ func TestR45ExportsAreBounded(t *testing.T) {
 	for _, r := range idle {
 		_ = r.Body.Close()
 	}
+}
+
+// TestR45AnExportEndsWithItsReader: also one that has nothing to write, on which no write fails.
+func TestR45AnExportEndsWithItsReader(t *testing.T) {
+	s := withRecords(t, 1<<60)
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node/api/v1/spool/export?user=nobody", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.overSocket.Do(r)
+		ended <- err
+	}()
+	until := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); len(s.exports) != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d exports run, not %d", len(s.exports), n)
+			}
+		}
+	}
+	until(1)
+	leave()
+	if err := <-ended; err == nil {
+		t.Error("it ended")
+	}
+	until(0)
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,13 +26,15 @@ const (
 	TrailerDamaged = "Sereno-Damaged"
 )
 
-// ExportSpools writes the records that q names, one after the other.
-func ExportSpools(from SpoolReader, q SpoolQuery, format string, w io.Writer) (records, damaged uint64, err error) {
+// ExportSpools writes the records that q names, one after the other, until ctx ends.
+func ExportSpools(ctx context.Context, from SpoolReader, q SpoolQuery, format string, w io.Writer) (records, damaged uint64, err error) {
 	q.Attributes = true
 	var wrote error
 	var line []byte
 	err = from.WalkSpools(q, func(_ SpoolName, r *SpoolRecord) bool {
 		switch {
+		case ctx.Err() != nil:
+			wrote = ctx.Err()
 		case r == nil:
 			return true
 		case r.Damaged:
@@ -108,7 +111,7 @@ func (s *Server) spoolExport(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := bufio.NewWriterSize(patient, exportBuffer)
-	records, damaged, err := ExportSpools(s.node, q, format, out)
+	records, damaged, err := ExportSpools(r.Context(), s.node, q, format, out)
 	if err == nil {
 		err = out.Flush()
 	}

@@ -215,8 +215,8 @@ type SpoolDirectory struct {
 }
 
 // OpenSpoolDirectory reads the directory of one service's spool. It changes
-// nothing in it. Notes say in words what is damaged; sound is false when a record
-// may be missing because of it.
+// nothing in it. Notes say in words what is damaged and up to when deliveries are
+// noted; sound is false when a record may be missing.
 func OpenSpoolDirectory(dir string) (d *SpoolDirectory, notes []string, sound bool, err error) {
 	files, err := spool.Read(dir)
 	if errors.Is(err, spool.ErrRunning) {
@@ -240,6 +240,9 @@ func OpenSpoolDirectory(dir string) (d *SpoolDirectory, notes []string, sound bo
 			note = fmt.Sprintf("%s ends in %d bytes of a write that never ended; it was never acknowledged", x.File, x.To-x.From)
 		}
 		notes, sound = append(notes, note), sound && x.Tail
+	}
+	if !files.Noted.IsZero() {
+		notes = append(notes, "what a server acknowledged after "+files.Noted.UTC().Format("2006-01-02 15:04:05.000 UTC")+", if anything, is still among these records")
 	}
 	return &SpoolDirectory{spoolShelf{{service, files}}, files}, notes, sound, nil
 }

@@ -79,7 +79,7 @@ func TestR45OperatorsSeeAndChangeTheSpool(t *testing.T) {
 	}
 	s.stop()
 	d, notes, sound, err := OpenSpoolDirectory(dir)
-	if err != nil || !sound || len(notes) != 0 {
+	if err != nil || !sound || len(notes) != 1 || !strings.HasPrefix(notes[0], "what a server acknowledged after 20") {
 		t.Fatalf("%v %v %v", notes, sound, err)
 	}
 	page, err := admin.ListSpools(d, admin.SpoolQuery{}, 100)

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -22,12 +21,7 @@ type benchProgress struct {
 }
 
 func newBenchProgress(w io.Writer, p capacity.Plan) *benchProgress {
-	b := &benchProgress{w: w, plan: p}
-	if f, ok := w.(*os.File); ok {
-		info, err := f.Stat()
-		b.live = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return b
+	return &benchProgress{w: w, plan: p, live: terminal(w)}
 }
 
 func (b *benchProgress) tell(p capacity.Progress) {

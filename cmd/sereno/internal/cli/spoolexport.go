@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"sereno/cmd/sereno/internal/admin"
 )
@@ -55,7 +53,7 @@ Exit code 1 if a record could not be read: then the export is not whole.`,
 			return dir.with(cmd, func(from admin.SpoolReader) error {
 				out := newExport(cmd, format, totalOf(from.SpoolTotals(), filter))
 				buffered := bufio.NewWriterSize(out, 64<<10)
-				records, damaged, err := admin.ExportSpools(from, filter.query(), format, buffered)
+				records, damaged, err := admin.ExportSpools(cmd.Context(), from, filter.query(), format, buffered)
 				if err == nil {
 					err = buffered.Flush()
 				}
@@ -170,7 +168,11 @@ func (e *export) Write(b []byte) (int, error) {
 // end takes the bar away and says how it ended.
 func (e *export) end(records, damaged uint64, err error) error {
 	if e.tracker != nil {
-		e.tracker.MarkAsDone()
+		if err != nil {
+			e.tracker.MarkAsErrored()
+		} else {
+			e.tracker.MarkAsDone()
+		}
 		e.bar.Stop()
 		<-e.ended
 	}
@@ -182,16 +184,6 @@ func (e *export) end(records, damaged uint64, err error) error {
 		return fmt.Errorf("%d records are damaged and are missing in the export", damaged)
 	}
 	return nil
-}
-
-// terminal tells whether somebody sits before it.
-func terminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	return err == nil
 }
 
 // textOf is what octets (0x…) say if all of them are printable; else empty.

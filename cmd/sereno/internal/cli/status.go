@@ -90,7 +90,7 @@ func serves(status admin.Status) error {
 // answer is said and asked again: it may be restarting.
 func watchStatus(ctx context.Context, node *client, out io.Writer, tick <-chan time.Time) error {
 	before := ""
-	if isTerminal(out) {
+	if terminal(out) {
 		before = "\x1b[H\x1b[2J\x1b[3J" // to the corner, and clear
 	}
 	for {
@@ -114,13 +114,4 @@ func watchStatus(ctx context.Context, node *client, out io.Writer, tick <-chan t
 		case <-tick:
 		}
 	}
-}
-
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
 }

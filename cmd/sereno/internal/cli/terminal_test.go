@@ -166,3 +166,19 @@ func TestR45ExportOnATerminal(t *testing.T) {
 		}
 	}
 }
+
+// TestR45AnExportThatFailsIsNotDone: the bar does not say that it is.
+func TestR45AnExportThatFailsIsNotDone(t *testing.T) {
+	s := newScreen(t)
+	broken, err := os.Open(os.DevNull) // for reading alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	code := within(t, 20*time.Second, func() int {
+		return Execute(context.Background(), Root(testBuild, SpoolCommand(openFake)), []string{"spool", "export", "--dir", "good"}, broken, s.program)
+	})
+	if shown := s.close(); code != Failed || strings.Contains(shown, "done!") || !strings.Contains(shown, "records ... fail!") {
+		t.Errorf("%d %q", code, shown)
+	}
+}

@@ -77,7 +77,7 @@ and what it may have missed stands under OVER. Only over the node's socket.`,
 // watchTop shows one count after the other until ctx ends.
 func watchTop(ctx context.Context, node *client, count func(context.Context) ([]byte, error), out io.Writer) error {
 	before := ""
-	if isTerminal(out) {
+	if terminal(out) {
 		before = "\x1b[H\x1b[2J\x1b[3J" // to the corner, and clear
 	}
 	for {

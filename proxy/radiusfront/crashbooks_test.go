@@ -1,0 +1,266 @@
+package radiusfront
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// booked is one record by its session and number.
+type booked struct{ session, n uint32 }
+
+// nasEntry is what the NAS knows of a record.
+type nasEntry struct {
+	first       time.Time // when it was sent first
+	firstLife   int       // of the front, at that moment
+	lives       map[int]bool
+	acked       time.Time // zero: never
+	resentInAll int
+}
+
+// nasBooks are those of all NASes.
+type nasBooks struct {
+	life atomic.Int64 // number of the front's process that lives, or of the next one
+
+	mu      sync.Mutex
+	entries map[booked]*nasEntry
+}
+
+func newNASBooks() *nasBooks { return &nasBooks{entries: map[booked]*nasEntry{}} }
+
+// sending is called before a record is sent, and sent behind it: the process that gets it lived in between.
+func (b *nasBooks) sending(r booked) {
+	life := int(b.life.Load())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[r]
+	if e == nil {
+		e = &nasEntry{first: time.Now(), firstLife: life, lives: map[int]bool{}, resentInAll: -1}
+		b.entries[r] = e
+	}
+	e.lives[life] = true
+	e.resentInAll++
+}
+
+func (b *nasBooks) sent(r booked) {
+	life := int(b.life.Load())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries[r].lives[life] = true
+}
+
+func (b *nasBooks) acknowledged(r booked) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries[r].acked = time.Now()
+}
+
+func (b *nasBooks) acked() map[booked]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := map[booked]bool{}
+	for r, e := range b.entries {
+		if !e.acked.IsZero() {
+			out[r] = true
+		}
+	}
+	return out
+}
+
+// arrival is one record at the backend.
+type arrival struct {
+	booked
+	i        int    // its place in the books
+	life     int    // of the process that sent it
+	port     uint16 // of its socket
+	at       time.Time
+	answered bool
+}
+
+// socket is one of a process.
+type socket struct {
+	life int
+	port uint16
+}
+
+// backendBooks are those of the backend, in the order of arrival.
+type backendBooks struct {
+	mu   sync.Mutex
+	list []arrival
+}
+
+func (b *backendBooks) add(t *testing.T, r received, answered bool) {
+	rec := bookedOf(t, r.raw)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list = append(b.list, arrival{rec, len(b.list), lifeNumber(r.from.Addr()), r.from.Port(), time.Now(), answered})
+}
+
+// all is what has arrived until now: what the kernel still holds may go on arriving.
+func (b *backendBooks) all() []arrival {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}
+
+// missing counts the acknowledged records that the backend has not answered yet:
+// what it gets and keeps silent about is not its own.
+func (b *backendBooks) missing(acked map[booked]bool) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	has := map[booked]bool{}
+	for _, a := range b.list {
+		if a.answered && acked[a.booked] {
+			has[a.booked] = true
+		}
+	}
+	return len(acked) - len(has)
+}
+
+// inLife is a record as one process has it.
+type inLife struct {
+	booked
+	life int
+}
+
+// judge demands the order of each session and a cause for every copy. Of a copy across a kill that is: the files that
+// the killed process left still have the record, and that is right, because it took the answer after its last note.
+// Nothing in this depends on how quick the machine and the disk are:
+//   - Until when the notes must be complete (proven), two things show. The files say when their last note was taken. And
+//     where records are acknowledged by the disk, the NAS knows: when it has the answer to a record, all that was over
+//     when it sent it is in the file.
+//   - That the process had taken an answer, its next packets show: the next record of the session comes only then, and a
+//     socket's answers are taken in their order.
+type judge struct {
+	t      *testing.T
+	ack    string
+	list   []arrival
+	books  *nasBooks
+	deaths []death
+
+	proven   []time.Time          // by life
+	followed map[inLife]time.Time // when the next record of the session came from the same process: so this one was over there
+	taken    map[socket]int       // the last answer on it that is known to be taken before proven, and noted
+
+	unanswered, killed, repeated, late int
+	held                               int           // records that had to be noted at a death, and did not come again
+	longest                            time.Duration // of killed: from the answer to the death
+	closest                            time.Duration // of killed: by how much the answer was before proven, at most
+}
+
+func newJudge(t *testing.T, ack string, list []arrival, books *nasBooks, deaths []death) *judge {
+	j := &judge{t: t, ack: ack, list: list, books: books, deaths: deaths, followed: map[inLife]time.Time{}, taken: map[socket]int{}}
+	for _, d := range deaths {
+		j.proven = append(j.proven, d.noted)
+	}
+	if ack == "after-spool" {
+		for _, e := range books.entries {
+			if l := e.firstLife; l < len(deaths) && !e.acked.IsZero() && e.acked.Before(deaths[l].alive) && e.first.After(j.proven[l]) {
+				j.proven[l] = e.first
+			}
+		}
+	}
+	for _, a := range list {
+		if a.n == 0 {
+			continue
+		}
+		before := inLife{booked{a.session, a.n - 1}, a.life}
+		if _, known := j.followed[before]; !known {
+			j.followed[before] = a.at
+		}
+	}
+	for _, a := range list {
+		if next, ok := j.followed[inLife{a.booked, a.life}]; a.answered && ok && a.life < len(deaths) && next.After(a.at) && next.Before(j.proven[a.life]) {
+			j.taken[socket{a.life, a.port}] = a.i
+		}
+	}
+	return j
+}
+
+// mustBeNoted tells whether the process that got this answer was killed when the record's end stood in its files.
+func (j *judge) mustBeNoted(a arrival) bool {
+	last, known := j.taken[socket{a.life, a.port}]
+	return a.answered && known && a.i <= last
+}
+
+// copies is how often the NAS may have made one process have a record: a process takes it once from the NAS, and from
+// the files what each one before it took.
+func (j *judge) copies(r booked) int {
+	j.books.mu.Lock()
+	defer j.books.mu.Unlock()
+	return len(j.books.entries[r].lives)
+}
+
+func (j *judge) judge() {
+	j.t.Helper()
+	next, last, repeats := map[uint32]uint32{}, map[booked]arrival{}, map[inLife]int{}
+	held := map[booked]bool{}
+	for _, a := range j.list {
+		before, copied := last[a.booked]
+		last[a.booked] = a
+		if j.mustBeNoted(a) && (j.ack == "after-spool" || j.spooledBefore(a)) {
+			held[a.booked] = true
+		}
+		switch {
+		case !copied && a.n == next[a.session]:
+			next[a.session]++
+		case !copied:
+			j.t.Fatalf("session %d: record %d came before record %d", a.session, a.n, next[a.session])
+		case !before.answered:
+			j.unanswered++
+		case before.life != a.life && j.deaths[before.life].left[a.booked] > 0 && !j.mustBeNoted(before):
+			j.killed++
+			j.longest = max(j.longest, j.deaths[before.life].alive.Sub(before.at))
+			j.closest = max(j.closest, j.proven[before.life].Sub(before.at))
+		case repeats[inLife{a.booked, a.life}] < j.copies(a.booked)-1:
+			// The front stored it, was killed before it could say so, and another one stored it again: each
+			// process that finds both delivers both.
+			repeats[inLife{a.booked, a.life}]++
+			j.repeated++
+		case before.life == a.life && j.ack == "after-backend":
+			// It was asked live, answered later than attempt_timeout, and meanwhile stored.
+			j.late++
+		default:
+			j.t.Errorf("record %v, answered at %s by process %d, came again at %s from process %d without a cause: the files had it %d times at the death, all that was over at %s had to be noted",
+				a.booked, stamp(before.at), before.life, stamp(a.at), a.life, j.left(before), stamp(j.provenIn(before.life)))
+		}
+	}
+	j.held = len(held)
+	if j.late > 1+len(j.list)/1000 { // only a machine that stands still for 100 ms makes this backend late
+		j.t.Errorf("%d of %d records were answered and sent again all the same", j.late, len(j.list))
+	}
+}
+
+// spooledBefore tells whether an earlier process left the record in its files.
+func (j *judge) spooledBefore(a arrival) bool {
+	return slices.ContainsFunc(j.deaths[:a.life], func(d death) bool { return d.left[a.booked] > 0 })
+}
+
+func (j *judge) left(a arrival) int {
+	if a.life >= len(j.deaths) {
+		return 0
+	}
+	return j.deaths[a.life].left[a.booked]
+}
+
+func (j *judge) provenIn(life int) (at time.Time) {
+	if life < len(j.proven) {
+		at = j.proven[life]
+	}
+	return at
+}
+
+func stamp(t time.Time) string { return t.Format("15:04:05.000000") }
+
+// String is the copies by their causes.
+func (j *judge) String() string {
+	resent := 0
+	for _, e := range j.books.entries {
+		resent += e.resentInAll
+	}
+	return fmt.Sprintf("sent again: %d because no answer came, %d because a kill came before the answer was noted (answered up to %v before the kill, and up to %v before all was noted), %d because the NAS repeated them to another process (it repeated %d times in all), %d because the answer came too late; %d answers had to be noted at a death and were",
+		j.unanswered, j.killed, j.longest.Round(time.Millisecond/10), j.closest.Round(time.Millisecond/10), j.repeated, resent, j.late, j.held)
+}

@@ -1,0 +1,93 @@
+package spool
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestR42AnEndIsNotedWithin50ms: what was delivered longer ago than that, or before the disk began to sync what it is
+// given, does not come again after a crash.
+func TestR42AnEndIsNotedWithin50ms(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, dir)
+		mustAppend(t, s, record(1, 1), record(2, 2))
+		first, _ := s.Next(1)
+		s.Done(first)
+		over := time.Now()
+		time.Sleep(noteInterval)
+		synctest.Wait()
+		left, err := Read(copyDir(t, dir)) // as a crash leaves it
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := walked(t, left, 0, false); len(got) != 1 || got[0].ID != 2 || left.Noted.Before(over.Truncate(0)) {
+			t.Errorf("%v after the first was delivered, with the second, are left %+v, noted up to %v", noteInterval, got, left.Noted)
+		}
+		if err := left.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// heldFile is a file whose syncs take as long as a test wants.
+type heldFile struct {
+	file
+	syncing, end chan struct{}
+}
+
+func (f *heldFile) Sync() error {
+	f.syncing <- struct{}{}
+	<-f.end
+	return f.file.Sync()
+}
+
+// TestR42AnEndDuringASyncIsInTheNextWrite: however long the disk takes.
+func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
+	dir := t.TempDir()
+	syncing, end := make(chan struct{}, 10), make(chan struct{}, 10)
+	s := open(t, dir, func(o *Options) {
+		o.create = func(path string) (file, error) {
+			f, err := createFile(path)
+			return &heldFile{f, syncing, end}, err
+		}
+	})
+	submit := func(n int) {
+		t.Helper()
+		if err := s.Submit(record(uint64(n), n), nil); err != nil {
+			t.Fatal(err)
+		}
+		<-syncing
+	}
+	submit(1)
+	end <- struct{}{}
+	until(t, "the first record", func() bool { return s.Stats().Stored == 1 })
+	submit(2)
+	d, ok := s.Next(1)
+	if !ok || number(d.Data) != 1 {
+		t.Fatalf("%+v", d)
+	}
+	s.Done(d) // during the sync of the second
+	if err := s.Submit(record(3, 3), nil); err != nil {
+		t.Fatal(err)
+	}
+	end <- struct{}{}
+	<-syncing // of the third: it is written, and not synced
+	left, err := Read(copyDir(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := walked(t, left, 0, false); len(got) != 2 || got[0].ID != 2 || got[1].ID != 3 {
+		t.Errorf("a kill here leaves %+v", got)
+	}
+	if err := left.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 5 {
+		end <- struct{}{}
+	}
+}
