@@ -150,7 +150,7 @@ func (d *deliverer) step() {
 	d.mu.Lock()
 	defer d.settled()
 	now := d.now()
-	d.refill()
+	d.refill(time.Now())
 	for s := range d.shipping {
 		if now-s.last >= resendSpooled {
 			d.overdue(s, now)
@@ -193,8 +193,7 @@ func (d *deliverer) unlock() {
 }
 
 // refill adds what deliverRate allows since the last time.
-func (d *deliverer) refill() {
-	now := time.Now()
+func (d *deliverer) refill(now time.Time) {
 	d.tokens = min(d.tokens+now.Sub(d.filled).Seconds()*deliverRate, deliverRate/20)
 	d.filled = now
 }

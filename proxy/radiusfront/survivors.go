@@ -44,7 +44,7 @@ type survivors struct {
 	base time.Time
 
 	mu      sync.Mutex
-	secret  []byte // of the MACs; nil: the store is off and nothing is learnt
+	secret  []byte                                   // of the MACs; nil: the store is off and nothing is learnt
 	known   [survivorParts]map[survivorKey]*survivor // by the key's last bits
 	count   int
 	bytes   int
@@ -71,7 +71,9 @@ func (s *survivors) clear() {
 }
 
 // part is where a user is known. mu is held.
-func (s *survivors) part(k survivorKey) map[survivorKey]*survivor { return s.known[k.user%survivorParts] }
+func (s *survivors) part(k survivorKey) map[survivorKey]*survivor {
+	return s.known[k.user%survivorParts]
+}
 
 func (s *survivors) key(pool string, user []byte) survivorKey {
 	return survivorKey{pool: pool, user: s.hash(user)}

@@ -1,0 +1,141 @@
+package radiusfront
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"sereno/proxy/radiusfront/spool"
+)
+
+// spooled puts n records of as many sessions into the spool, as if every backend had been silent.
+func (f *front) spooled(n int) {
+	f.t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		packet := acctOf(byte(i), fmt.Sprint("spooled-", i), acctStart)
+		data := appendParcel(nil, &parcel{nas: netip.MustParseAddr("127.0.0.1"), pool: "main", packet: packet})
+		err := f.s.Spool().Submit(spool.Record{Session: uint64(i), Queue: queueOf("main"), Class: spool.Start, Data: data}, func(_ spool.Ref, err error) {
+			if err != nil {
+				f.t.Error(err)
+			}
+			wg.Done()
+		})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	wg.Wait()
+}
+
+// settles waits until the backend has got exactly n requests, and no more for some turns of the deliverer.
+func (s *server) settles(n int) []received {
+	s.t.Helper()
+	s.wait(n)
+	time.Sleep(5 * deliverTick) // time in which too many would come
+	got := s.wait(n)
+	if len(got) != n {
+		s.t.Fatalf("%d are on their way, not %d", len(got), n)
+	}
+	return got
+}
+
+// TestR41TheWindowOpensWithAnswers: a backend that is just back gets few at once; each answer lets one more go, up to
+// deliverWindow. No time passes for the deliverer.
+func TestR41TheWindowOpensWithAnswers(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(700)
+	sent := 0
+	for _, window := range []int{8, 16, 32, 64, 128, 128} {
+		got := backend.settles(sent + window)
+		for _, r := range got[sent:] {
+			backend.send(accept(r), r.from)
+		}
+		sent += window
+	}
+	backend.settles(sent + deliverWindow)
+	f.untilSpool("what was answered is over", func(s *SpoolStats) bool { return s.Delivered == uint64(sent) && s.Records == 700-int64(sent) })
+}
+
+// TestR41SilenceHalvesTheWindow.
+func TestR41SilenceHalvesTheWindow(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(100)
+	first := backend.settles(firstWindow)
+	f.clock.advance(time.Duration(resendSpooled))
+	backend.settles(2 * firstWindow) // the same once more
+	f.setUp("b0", "acct")
+	for _, r := range first[:6] { // two are on their way still, and the window is half of what it was, and six more
+		backend.send(accept(r), r.from)
+	}
+	backend.settles(2*firstWindow + firstWindow/2 + 6 - 2)
+}
+
+// TestR41DeliveryIsPaced: however quick the backend is, no more than deliverRate a second, and a twentieth of a second's
+// at once.
+func TestR41DeliveryIsPaced(t *testing.T) {
+	now := time.Unix(1000, 0)
+	d := &deliverer{filled: now}
+	rng, sent := []time.Duration{0, time.Millisecond, 10 * time.Millisecond, 70 * time.Millisecond, 3 * time.Second}, 0
+	for i := range 10_000 {
+		step := rng[i%len(rng)]
+		now = now.Add(step)
+		d.refill(now)
+		n := 0
+		for ; d.tokens >= 1; n++ {
+			d.tokens--
+		}
+		if most := min(step.Seconds()*deliverRate, deliverRate/20) + 1; float64(n) > most {
+			t.Fatalf("%d after %v", n, step)
+		}
+		sent += n
+	}
+	if sent < 1_000_000 {
+		t.Errorf("%d in all: this proves little", sent)
+	}
+
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.setDown("b0", "acct")
+	const records = 2400
+	f.spooled(records)
+	backend.wait(1) // the canary; it is on its way for good
+	backend.setAnswer(accept)
+	began := time.Now()
+	f.setUp("b0", "acct")
+	backend.wait(records)
+	if took, least := time.Since(began), time.Second*(records-1-deliverRate/20)/deliverRate; took < least {
+		t.Errorf("%d records in %v, which at %d/s take %v", records, took, deliverRate, least)
+	}
+}
+
+// TestR41LiveTrafficDoesNotWaitForDelivery: neither for a place on the way nor for an identifier.
+func TestR41LiveTrafficDoesNotWaitForDelivery(t *testing.T) {
+	backend := newServer(t, func(r received) []byte {
+		if bytes.HasPrefix(attr(t, r.raw, 44), []byte("spooled-")) {
+			return nil
+		}
+		return accept(r)
+	})
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(50)
+	backend.settles(firstWindow) // all that may be on their way are, and are not answered
+	nas := newNAS(t, f.acctAddr())
+	for i := range 300 {
+		nas.exchange(acctOf(byte(i), fmt.Sprint("live-", i), acctStart))
+	}
+	st := f.balanced()
+	if st.Answers[KindAcct][AnswerAccounting][SourceBackend] != 300 || st.Spool.Records != 50 {
+		t.Errorf("%v, %+v", st.Answers[KindAcct], st.Spool)
+	}
+	if got := backend.settles(300 + firstWindow); slices.ContainsFunc(got[:firstWindow], func(r received) bool { return r.from == got[firstWindow].from }) {
+		t.Error("live traffic shares a socket with delivery")
+	}
+}
