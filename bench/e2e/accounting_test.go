@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,11 +15,13 @@ import (
 
 	"sereno/bench/e2e/harness"
 	"sereno/bench/internal/nas"
+	"sereno/bench/internal/servers"
 )
 
 // TestR40AccountingIsNeverLost: 1,000 records a second while both servers are dead for ten seconds (SERENO_E2E=full: a
-// minute), and the node is killed in the middle. What it acknowledged is in the servers' detail files, in order for each
-// session, with the time at which it happened; and every record that was sent again has its reason.
+// minute), and the node is killed again and again, then and while it delivers. What it acknowledged is in the servers'
+// detail files, in order for each session, with the time at which it happened; and every record that was sent again has
+// its reason.
 func TestR40AccountingIsNeverLost(t *testing.T) {
 	for _, ack := range []string{"after-backend", "after-spool"} {
 		t.Run(ack, func(t *testing.T) {
@@ -30,15 +34,15 @@ func TestR40AccountingIsNeverLost(t *testing.T) {
 const accountingRate = 1000
 
 func outage(t *testing.T, ack string) {
-	down, drain := 10*time.Second, time.Minute
+	down, drain, kills, killsBack := 10*time.Second, time.Minute, 2, 1
 	if whole {
-		down, drain = time.Minute, 5*time.Minute
+		down, drain, kills, killsBack = time.Minute, 5*time.Minute, 8, 8
 	}
 	lab := harness.New(t)
 	servers := []*harness.FreeRADIUS{lab.FreeRADIUS(0), lab.FreeRADIUS(1)}
-	node := lab.Sereno(harness.Config{Servers: servers, Ack: ack})
+	k := &killer{t: t, lab: lab, backends: servers, node: lab.Sereno(harness.Config{Servers: servers, Ack: ack}), rng: rand.New(rand.NewPCG(40, uint64(down)))}
 	lines := nas.Start(nas.Config{
-		Dial: func() (net.Conn, error) { return net.Dial("udp", node.Acct.String()) }, Secret: []byte(harness.NASSecret),
+		Dial: func() (net.Conn, error) { return net.Dial("udp", k.node.Acct.String()) }, Secret: []byte(harness.NASSecret),
 		Name: "line", Lines: 64, Rate: accountingRate, PerSession: 5, Resend: time.Second, Tries: 120,
 	})
 	time.Sleep(2 * time.Second) // load
@@ -46,12 +50,14 @@ func outage(t *testing.T, ack string) {
 	for _, s := range servers {
 		s.Kill()
 	}
-	time.Sleep(down / 2) // the outage
-	before := node.Metrics()
-	node.Kill()
-	node.Start()
-	time.Sleep(down / 2) // the outage
-	spooled := node.Metrics().Sum("sereno_spool_records")
+	dead := time.Now()
+	for i := range kills { // at a random moment of each part of the outage
+		part := down / time.Duration(kills)
+		time.Sleep(time.Until(dead.Add(part*time.Duration(i) + part/10 + k.random(part*8/10))))
+		k.kill()
+	}
+	time.Sleep(time.Until(dead.Add(down))) // the outage
+	spooled := k.node.Metrics().Sum("sereno_spool_records")
 	if least := 0.7 * accountingRate * down.Seconds(); spooled < least {
 		t.Errorf("only %.0f records are in the spool, not %.0f: this proves little", spooled, least)
 	}
@@ -61,27 +67,80 @@ func outage(t *testing.T, ack string) {
 		s.Start()
 	}
 	back := time.Now()
-	time.Sleep(time.Second) // live records beside what is delivered
+	for range killsBack { // while it delivers
+		lab.Eventually(20*time.Second, "delivery", func() bool {
+			m := k.node.Metrics()
+			return m.Sum("sereno_spool_delivered_total") > 100 || m.Sum("sereno_spool_records") == 0
+		})
+		time.Sleep(k.random(500 * time.Millisecond))
+		k.kill()
+	}
 	if err := lines.End(); err != nil {
 		t.Error(err)
 	}
-	lab.Eventually(drain, "everything is delivered", func() bool { return node.Metrics().Sum("sereno_spool_records") == 0 })
+	lab.Eventually(drain, "everything is delivered", func() bool { return k.node.Metrics().Sum("sereno_spool_records") == 0 })
 	delivery := time.Since(back)
-	node.WaitIdle()
+	k.node.WaitIdle()
 
 	acked, again := lines.Sum()
-	after := node.Metrics()
 	books := &detail{t: t, told: lines.Books(), first: map[nas.Event]harness.DetailRecord{}}
 	for _, s := range servers {
 		books.read(s)
 	}
 	books.check(acked)
-	reasons, explained := resent(again, before, after)
+	reasons, explained := resent(again, k.unnoted, append(k.lives, k.node.Metrics())...)
 	if books.copies > explained {
 		t.Errorf("%d copies arrived, and %d are explained: %s", books.copies, explained, reasons)
 	}
-	t.Logf("%s: %d records acknowledged, %.0f spooled, all delivered %s after the servers came back, %d copies (%s); times off by %.1f s to %.1f s",
-		ack, acked, spooled, delivery.Round(100*time.Millisecond), books.copies, reasons, books.early, books.late)
+	t.Logf("%s: killed %d times; %d records acknowledged, %.0f spooled, all delivered %s after the servers came back, %d copies (%s); times off by %.1f s to %.1f s",
+		ack, len(k.lives), acked, spooled, delivery.Round(100*time.Millisecond), books.copies, reasons, books.early, books.late)
+}
+
+// killer kills the node, and looks at what it leaves behind before it starts it again.
+type killer struct {
+	t        *testing.T
+	lab      *harness.Lab
+	backends []*harness.FreeRADIUS
+	node     *harness.Sereno
+	rng      *rand.Rand
+	lives    []harness.Metrics // of those that were killed
+	unnoted  int               // records that servers had, and that stood in the spool when it was killed
+}
+
+func (k *killer) random(most time.Duration) time.Duration {
+	return time.Duration(k.rng.Int64N(int64(most)))
+}
+
+func (k *killer) kill() {
+	k.t.Helper()
+	k.lives = append(k.lives, k.node.Metrics())
+	k.node.Kill()
+	binary, err := harness.Binary()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	out, code := k.lab.Output("", binary, "spool", "export", "--dir", filepath.Join(k.lab.Dir(), "state", "spool", "pppoe"))
+	file := filepath.Join(k.t.TempDir(), "detail")
+	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	left, err := servers.ReadDetail(file)
+	if err != nil || code != 0 {
+		k.t.Fatalf("exit code %d, %v: %s", code, err, out)
+	}
+	have := map[nas.Event]bool{}
+	for _, s := range k.backends {
+		for _, r := range s.DetailRecords() {
+			have[nas.Event{Session: r.Session, N: r.SessionTime}] = true
+		}
+	}
+	for _, r := range left {
+		if have[nas.Event{Session: r.Session, N: r.SessionTime}] {
+			k.unnoted++
+		}
+	}
+	k.node.Start()
+	k.node.WaitLives()
 }
 
 // exported demands that an operator can take the spool of the running node along.
@@ -102,9 +161,9 @@ func exported(t *testing.T, lab *harness.Lab, least float64) {
 	}
 }
 
-// resent is how many copies servers may have got, by reason, over both lives of the node.
-func resent(byNAS int, lives ...harness.Metrics) (string, int) {
-	total, words := byNAS, []string{fmt.Sprintf("%d by the NAS", byNAS)}
+// resent is how many copies servers may have got, by reason, over all lives of the node.
+func resent(byNAS, unnoted int, lives ...harness.Metrics) (string, int) {
+	total, words := byNAS+unnoted, []string{fmt.Sprintf("%d by the NAS, %d not noted when it was killed", byNAS, unnoted)}
 	for _, reason := range []string{"silent", "anew", "asked-live"} {
 		n := 0
 		for _, m := range lives {

@@ -32,6 +32,9 @@ const (
 	crashKills   = "SERENO_CRASH_KILLS" // of the test: how often it kills; default 25, under SERENO_E2E=full 300
 )
 
+// crashAttempt is its attempt_timeout.
+const crashAttempt = 100 * time.Millisecond
+
 // crashChild is a front in a process of its own, until it is killed or its
 // standard input ends.
 func crashChild() error {
@@ -42,7 +45,7 @@ func crashChild() error {
 	cfg.Accounting.Ack = os.Getenv(crashAck)
 	var pc pool.Config
 	pc.SetDefaults("radius")
-	pc.Name, pc.Protocol, pc.AttemptTimeout = "main", "radius", 100*time.Millisecond
+	pc.Name, pc.Protocol, pc.AttemptTimeout = "main", "radius", crashAttempt
 	var bc pool.BackendConfig
 	bc.SetDefaults()
 	addr := netip.MustParseAddrPort(os.Getenv(crashBackend))
