@@ -24,6 +24,11 @@ import (
 const (
 	mediaType = "application/dns-message" // RFC 8484 §6
 	maxHeader = 16 << 10                  // octets of a request's header: a GET carries the whole query
+	// maxRequests bounds the requests that are being answered, over all connections; who
+	// comes then is told to come again.
+	maxRequests = 1 << 14
+	// windowHTTP2 is how much one connection may send that nobody has read yet, in octets.
+	windowHTTP2 = 1 << 16
 )
 
 // newHTTPS makes the server of one listener (RFC 8484, over HTTP/2 and, for who cannot
@@ -33,7 +38,8 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 	return &http.Server{
 		Handler: http.HandlerFunc(l.request), TLSConfig: l.s.tlsConfig(func(x *settings) *certificate { return x.https }, "h2", "http/1.1"),
 		ReadHeaderTimeout: idle, ReadTimeout: idle, WriteTimeout: idle + 10*time.Second, IdleTimeout: idle, MaxHeaderBytes: maxHeader,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 16},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 14,
+			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2},
 		ErrorLog: zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
@@ -99,7 +105,15 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is nothing here", http.StatusNotFound)
 		return
 	}
-	m, status, err := message8484(w, r)
+	x := &l.s.streams
+	defer x.requests.Add(-1)
+	if x.requests.Add(1) > maxRequests {
+		x.refused[RefusedRequests].Add(1)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+		return
+	}
+	m, status, err := l.message(w, r)
 	if err != nil {
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", "GET, POST")
@@ -127,8 +141,9 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// message8484 takes the query out of a request (RFC 8484 §4.1), or tells what is wrong.
-func message8484(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
+// message takes the query out of a request (RFC 8484 §4.1), or tells what is wrong. Bodies
+// that are or may be long are read in bounded number, as over TCP; beyond it only ordinary ones.
+func (l *listener) message(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
 	var m []byte
 	var err error
 	switch r.Method {
@@ -141,7 +156,16 @@ func message8484(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
 		if r.Header.Get("Content-Type") != mediaType {
 			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("the content type must be %s", mediaType)
 		}
-		if m, err = io.ReadAll(http.MaxBytesReader(w, r.Body, dnswire.MaxMessage)); err != nil {
+		most := int64(dnswire.MaxMessage)
+		if r.ContentLength < 0 || r.ContentLength > ordinaryQuery {
+			large := &l.s.streams.large
+			defer large.Add(-1)
+			if large.Add(1) > maxLarge {
+				l.s.streams.refused[RefusedLong].Add(1)
+				most = ordinaryQuery
+			}
+		}
+		if m, err = io.ReadAll(http.MaxBytesReader(w, r.Body, most)); err != nil {
 			var big *http.MaxBytesError
 			if errors.As(err, &big) {
 				return nil, http.StatusRequestEntityTooLarge, errors.New("longer than a DNS message can be")
@@ -161,13 +185,16 @@ func message8484(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
 // no answer, and status says what the client gets.
 func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte) (out []byte, status int) {
 	s := l.s
-	x := scratchPool.Get().(*scratch)
-	defer scratchPool.Put(x)
 	wait := &httpAnswer{ch: make(chan []byte, 1)}
+	x := scratchPool.Get().(*scratch)
 	n, post, r := s.take(x, &s.async[int(dest.Peer.Port())%len(s.async)], HTTPS, dest, m, wait)
+	if r == answered || r == exempt {
+		out = append([]byte(nil), x.out[:n]...)
+	}
+	scratchPool.Put(x) // before it waits: many who wait hold little
 	switch r {
 	case answered, exempt:
-		return append([]byte(nil), x.out[:n]...), 0
+		return out, 0
 	case dropped:
 		return nil, http.StatusForbidden
 	case faulted:

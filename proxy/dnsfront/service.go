@@ -361,7 +361,32 @@ func (s *Service) Stats() Stats {
 	s.unlockBooks()
 	out.CertificateExpires[TLS], out.CertificateExpires[HTTPS] = set.tls.expires(), set.https.expires()
 	out.Connections, out.Panics = s.streams.open.Load(), s.faults.Total()
+	for r := range out.Refused {
+		out.Refused[r] = s.streams.refused[r].Load()
+	}
+	out.Tables = s.tables(set, &out)
 	return out
+}
+
+// tables is how full everything is that clients can fill (O30).
+func (s *Service) tables(set *settings, st *Stats) []insight.Table {
+	var names int64
+	for _, b := range set.block {
+		names += int64(b.exact.count)
+	}
+	tables := []insight.Table{
+		{Name: insight.TableConnections, Entries: st.Connections, Limit: int64(set.cfg.TCP.MaxConnections)},
+		{Name: insight.TableQueued, Entries: s.streams.queued.Load(), Limit: maxQueuedAll},
+		{Name: insight.TableHTTPS, Entries: s.streams.requests.Load(), Limit: maxRequests},
+		{Name: insight.TableInFlight, Entries: s.load.Load(), Limit: maxLoad},
+	}
+	if set.cache != nil {
+		tables = append(tables, insight.Table{Name: insight.TableCache, Entries: int64(st.Cache.Entries), Limit: int64(set.cfg.Cache.Entries)})
+	}
+	if len(set.block) > 0 {
+		tables = append(tables, insight.Table{Name: insight.TableBlocked, Entries: names, Limit: maxBlockNames * int64(len(set.block))})
+	}
+	return tables
 }
 
 // Turns is how many turns each worker's loop has finished. An idle worker turns at least
@@ -388,6 +413,7 @@ type Listener struct {
 	Address     netip.AddrPort
 	Transport   Transport
 	KernelDrops uint64 // datagrams that the kernel dropped, over all workers' sockets
+	Drops       [udp.NumDrops]uint64
 	Warning     string // of the socket buffers; empty if they are as wanted
 }
 
@@ -399,6 +425,9 @@ func (s *Service) Listeners() []Listener {
 		for i := range s.workers {
 			if c := l.conn(i); c != nil {
 				x.KernelDrops += c.KernelDrops()
+				for d, n := range c.Stats().Drops {
+					x.Drops[d] += n
+				}
 				if x.Warning == "" {
 					x.Warning = c.BufferWarning()
 				}

@@ -3,6 +3,8 @@ package dnsfront
 import (
 	"sync"
 	"time"
+
+	"sereno/proxy/insight"
 )
 
 // Transport is how a query came.
@@ -196,7 +198,9 @@ type CacheStats struct {
 type Stats struct {
 	Counts
 	Cache       CacheStats
-	Connections int64  // of clients, over TCP, TLS and HTTPS
+	Connections int64 // of clients, over TCP, TLS and HTTPS
+	Refused     [NumRefusals]uint64
+	Tables      []insight.Table
 	Panics      uint64 // faults of ours that were caught
 	// CertificateExpires is when the certificate that a transport shows runs out; zero
 	// for a transport without one.

@@ -21,6 +21,12 @@ const (
 	// maxQueued bounds the octets of answers that one connection has not taken yet;
 	// beyond it we do not read from it.
 	maxQueued = 256 << 10
+	// maxQueuedAll bounds them over all connections. From its half on, a connection may have
+	// only fewQueued octets or one answer; at the whole, leastQueued. Who has more is let go:
+	// it does not read, and the others do not pay for that.
+	maxQueuedAll = 256 << 20
+	fewQueued    = 16 << 10
+	leastQueued  = 4 << 10
 	// leastIdle is the shortest idle timeout when connections become scarce.
 	leastIdle = time.Second
 )
@@ -36,6 +42,40 @@ type streams struct {
 	next   int // book for the next one
 	wg     sync.WaitGroup
 	large  atomic.Int64 // queries above ordinaryQuery that are being read
+
+	queued   atomic.Int64 // octets of answers that clients have not taken
+	requests atomic.Int64 // over HTTPS, being answered
+	refused  [NumRefusals]atomic.Uint64
+}
+
+// Refusal says why a connection, or a request over HTTPS, was not served or let go.
+type Refusal uint8
+
+// The reasons.
+const (
+	RefusedConnections Refusal = iota // tcp.max_connections
+	RefusedClient                     // tcp.max_per_client
+	RefusedLong                       // too many long queries are being read
+	RefusedSlow                       // it does not take its answers
+	RefusedRequests                   // too many requests over HTTPS
+	NumRefusals
+)
+
+// String is the reason as a metric's label.
+func (r Refusal) String() string {
+	return [...]string{"max-connections", "max-per-client", "long-queries", "slow-reader", "https-requests", "unknown"}[min(r, NumRefusals)]
+}
+
+// mayQueue tells whether a connection may have has octets of answers, the last of size,
+// while all have so many.
+func mayQueue(all, has, size int64) bool {
+	switch {
+	case all <= maxQueuedAll/2:
+		return true
+	case all <= maxQueuedAll:
+		return has <= fewQueued || has == size
+	}
+	return has <= leastQueued
 }
 
 func (x *streams) init(s *Service) {
@@ -56,6 +96,7 @@ type stream struct {
 	room    sync.Cond // an answer was written, or the connection is closed
 	ready   chan struct{}
 	out     []byte // length-prefixed answers
+	octets  int64  // of answers that the client has not taken: in out, or being written
 	queued  int    // answers in out
 	pending int    // queries without an answer yet
 	eof     bool   // no more queries will be read
@@ -118,10 +159,18 @@ func (x *streams) admit(peer, local netip.Addr) bool {
 	c := &x.s.settings.Load().cfg.TCP
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	full := int(x.open.Load()) >= c.MaxConnections || x.client[peer] >= c.MaxPerClient
+	if x.s.closing.Load() {
+		return false
+	}
 	// The self-probe comes from the very address that it asks, and no limit holds for
 	// it (A07); who may ask at all is decided for each query.
-	if x.s.closing.Load() || full && peer != local {
+	switch {
+	case peer == local:
+	case int(x.open.Load()) >= c.MaxConnections:
+		x.refused[RefusedConnections].Add(1)
+		return false
+	case x.client[peer] >= c.MaxPerClient:
+		x.refused[RefusedClient].Add(1)
 		return false
 	}
 	x.client[peer]++
@@ -245,6 +294,7 @@ func (st *stream) largeMessage(n int) bool {
 	large := &st.s.streams.large
 	defer large.Add(-1)
 	if large.Add(1) > maxLarge {
+		st.s.streams.refused[RefusedLong].Add(1)
 		return false
 	}
 	x := scratchPool.Get().(*scratch)
@@ -327,6 +377,17 @@ func (st *stream) deliver(msg []byte) bool {
 	if st.closed {
 		return false
 	}
+	x, size := &st.s.streams, int64(len(msg)+2)
+	if !mayQueue(x.queued.Add(size), st.octets+size, size) {
+		x.queued.Add(-size)
+		x.refused[RefusedSlow].Add(1)
+		st.closed = true
+		_ = st.conn.SetDeadline(time.Unix(1, 0)) // ends reader and writer, and waits for neither
+		st.room.Broadcast()
+		st.signal()
+		return false
+	}
+	st.octets += size
 	st.out = binary.BigEndian.AppendUint16(st.out, uint16(len(msg))) //nolint:gosec // at most MaxMessage
 	st.out = append(st.out, msg...)
 	st.queued++
@@ -373,11 +434,17 @@ func (st *stream) endReading() {
 func (st *stream) write() {
 	defer st.s.streams.wg.Done()
 	defer st.s.streams.remove(st)
-	defer st.shut()
+	defer func() {
+		st.shut()
+		st.taken(st.octets) // nothing is added to it any more
+	}()
 	var buf []byte
 	for range st.ready {
 		st.mu.Lock()
 		buf, st.out = st.out, buf[:0]
+		if st.closed {
+			buf = nil
+		}
 		st.mu.Unlock()
 		if len(buf) > 0 {
 			limit := st.s.settings.Load().cfg.TCP.IdleTimeout
@@ -387,6 +454,7 @@ func (st *stream) write() {
 			if _, err := st.conn.Write(buf); err != nil {
 				return
 			}
+			st.taken(int64(len(buf)))
 		}
 		if cap(buf) > maxQueued/4 {
 			buf = nil // one big answer must not be paid for until the end
@@ -402,6 +470,14 @@ func (st *stream) write() {
 			return
 		}
 	}
+}
+
+// taken counts answers out that nobody waits for any more.
+func (st *stream) taken(n int64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.octets -= n
+	st.s.streams.queued.Add(-n)
 }
 
 // shut closes the connection at once; both goroutines end.

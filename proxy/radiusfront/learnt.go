@@ -97,6 +97,13 @@ func (l *learnt) source(a netip.Addr, proxy bool) *source {
 	return s
 }
 
+// known is of how many addresses something is remembered.
+func (l *learnt) known() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.sources))
+}
+
 // evictTries bounds the search for a source to forget.
 const evictTries = 64
 

@@ -424,6 +424,7 @@ type Listener struct {
 	Address     netip.AddrPort
 	Kind        Kind
 	KernelDrops uint64 // datagrams that the kernel dropped because a socket's buffer was full
+	Drops       [udp.NumDrops]uint64
 	Warning     string // a buffer that is smaller than wanted, and the sysctl to raise
 }
 
@@ -436,6 +437,9 @@ func (s *Service) Listeners() []Listener {
 		item := Listener{Address: l.addr, Kind: l.kind}
 		for _, c := range l.conns {
 			item.KernelDrops += c.KernelDrops()
+			for d, n := range c.Stats().Drops {
+				item.Drops[d] += n
+			}
 			if item.Warning == "" {
 				item.Warning = c.BufferWarning()
 			}

@@ -78,9 +78,12 @@ type sessions struct {
 	names  map[nasName]netip.Addr
 }
 
+// nasState is there as long as a session of the NAS is known, so that there are never more
+// of them than sessions.
 type nasState struct {
 	epoch uint32
 	open  int
+	known int // those of earlier epochs too
 }
 
 func newSessions(most int) *sessions {
@@ -177,6 +180,7 @@ func (s *sessions) learn(nas netip.Addr, poolName string, k session) {
 	}
 	*e = session{nas: nas, pool: poolName, epoch: st.epoch, id: k.id, user: k.user, caller: k.caller, ip: k.ip}
 	st.open++
+	st.known++
 	s.total++
 	e.byID, s.ids[e.id] = s.ids[e.id], e
 	if e.user != 0 {
@@ -193,8 +197,13 @@ func (s *sessions) remove(e *session) {
 	unlink(s.users, e.user, e, func(e *session) **session { return &e.byUser })
 	unlink(s.ips, e.ip, e, func(e *session) **session { return &e.byIP })
 	s.unlinkAge(e)
-	if s.alive(e) {
-		s.open[e.nas].open--
+	if st := s.open[e.nas]; st != nil {
+		if st.epoch == e.epoch {
+			st.open--
+		}
+		if st.known--; st.known == 0 {
+			delete(s.open, e.nas)
+		}
 	}
 	s.total--
 	*e = session{byID: s.free}
@@ -254,6 +263,13 @@ func (s *sessions) count() int {
 		n += st.open
 	}
 	return n
+}
+
+// sizes is how many sessions and NAS names are known.
+func (s *sessions) sizes() (known, names int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total, len(s.names)
 }
 
 // locate finds the one NAS, and the pool, of the sessions that have all that

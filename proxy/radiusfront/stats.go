@@ -3,6 +3,8 @@ package radiusfront
 import (
 	"slices"
 	"time"
+
+	"sereno/proxy/insight"
 )
 
 // latencyBounds are the upper bounds of the buckets of latency histograms.
@@ -94,6 +96,7 @@ type Stats struct {
 	// Survival is nil while it is off.
 	Survival  *SurvivalStats
 	Clients   []ClientStats
+	Tables    []insight.Table
 	Upstreams []UpstreamStats
 }
 
@@ -219,6 +222,7 @@ func (s *Service) Stats() Stats {
 		st.Upstreams = append(st.Upstreams, *u)
 	}
 	slices.SortFunc(st.Upstreams, compareUpstreams)
+	st.Tables = s.tables(&st)
 	for _, c := range s.options.Config.Clients {
 		prefix, err := parseClientAddress(c.Address)
 		if err != nil || s.clients[prefix] == nil {
@@ -231,6 +235,28 @@ func (s *Service) Stats() Stats {
 		})
 	}
 	return st
+}
+
+// tables is how full everything is that NASes and backends can fill (O30). mu is held.
+func (s *Service) tables(st *Stats) []insight.Table {
+	sessions, names := s.sessions.sizes()
+	tables := []insight.Table{
+		{Name: insight.TableInFlight, Entries: s.inFlight.Load(), Limit: int64(s.options.MaxInFlight)},
+		{Name: insight.TableRemembered, Entries: st.Remembered, Limit: s.maxRemembered},
+		{Name: insight.TableSessions, Entries: int64(sessions), Limit: maxSessions},
+		{Name: insight.TableNASNames, Entries: int64(names), Limit: maxNames},
+		{Name: insight.TableSources, Entries: s.learnt.known(), Limit: maxSources},
+	}
+	if sv := st.Survival; sv != nil {
+		tables = append(tables, insight.Table{Name: insight.TableKnownUsers, Entries: int64(sv.Known), Limit: maxSurvivors},
+			insight.Table{Name: insight.TableUserBytes, Entries: int64(sv.Bytes), Limit: maxSurvivorBytes})
+	}
+	ids := insight.Table{Name: insight.TableIdentifiers}
+	for _, up := range st.Upstreams {
+		ids.Entries += int64(up.InUse + up.Resting)
+		ids.Limit += int64(len(s.workers) * maxPorts * identifiers)
+	}
+	return append(tables, ids)
 }
 
 func (up *upstream) addTo(m map[[3]string]*UpstreamStats) {

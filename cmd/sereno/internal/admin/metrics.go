@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"sereno/proxy/insight"
 )
 
 // descs are the metrics with their names, which are a contract, and their labels, which
@@ -18,6 +20,7 @@ type descs struct {
 	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
 	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
 	reloadSuccess, build, certificate                                       *prometheus.Desc
+	tableEntries, tableLimit, dnsRefused, udpDrops                          *prometheus.Desc
 	spool                                                                   *spoolDescs
 	all                                                                     []*prometheus.Desc
 }
@@ -38,6 +41,11 @@ func newDescs() *descs {
 		cacheBytes:   d("dns_cache_bytes", "Bytes of the answers in the cache.", "service"),
 		cacheHits:    d("dns_cache_hits_total", "DNS queries that the cache could answer.", "service"),
 		cacheMisses:  d("dns_cache_misses_total", "DNS queries that the cache was asked for in vain.", "service"),
+
+		dnsRefused: d("dns_connections_refused_total", "Connections, and requests over HTTPS, that were not served or were let go, by reason.", "service", "reason"),
+
+		tableEntries: d("table_entries", "What is in a table, a queue or a buffer that has a bound.", "service", "table"),
+		tableLimit:   d("table_limit", "Its bound.", "service", "table"),
 
 		certificate: d("dns_certificate_expires_seconds", "Unix time at which the certificate of DNS over TLS or HTTPS runs out.", "service", "transport"),
 
@@ -65,6 +73,7 @@ func newDescs() *descs {
 		neighborUp:  d("bgp_neighbor_up", "1 while the BGP session is established.", "neighbor"),
 		leaseMargin: d("bgp_lease_margin_seconds", "What was left of the speaker's lease when it was last renewed.", "neighbor"),
 		kernelDrops: d("kernel_drops_total", "Datagrams that the kernel dropped because a socket's buffer was full.", "listener"),
+		udpDrops:    d("udp_drops_total", "Datagrams that we dropped at a listening socket, by reason.", "listener", "reason"),
 		service:     d("service_state", "1 for the state that the service is in.", "service", "state"),
 		alarm:       d("alarms", "Alarms that stand, by name.", "alarm"),
 		panics:      d("panics_total", "Faults of ours that cost one packet each; the log has their places.", "service"),
@@ -143,13 +152,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		c.backend(e, m)
 	}
 	c.routes(e, s)
-	drops := map[string]uint64{}
-	for _, m := range s.Listeners {
-		drops[m.Listener] += m.KernelDrops
-	}
-	for listener, n := range drops {
-		e.counter(c.d.kernelDrops, n, listener)
-	}
+	c.listeners(e, s.Listeners)
 	for _, m := range s.Services {
 		for _, state := range serviceStates {
 			e.gauge(c.d.service, one(m.State == state), m.Service, state)
@@ -164,6 +167,29 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	e.gauge(c.d.reloadSuccess, one(!s.LastReloadFailed))
 	e.gauge(c.d.build, 1, c.build.Version, c.build.Commit, c.build.GoVersion)
+}
+
+func (c *collector) listeners(e emitter, all []ListenerMetrics) {
+	kernel, ours := map[string]uint64{}, map[[2]string]uint64{}
+	for _, m := range all {
+		kernel[m.Listener] += m.KernelDrops
+		for reason, n := range m.Drops {
+			ours[[2]string{m.Listener, reason}] += n
+		}
+	}
+	for listener, n := range kernel {
+		e.counter(c.d.kernelDrops, n, listener)
+	}
+	for k, n := range ours {
+		e.counter(c.d.udpDrops, n, k[0], k[1])
+	}
+}
+
+func (c *collector) tables(e emitter, service string, all []insight.Table) {
+	for _, t := range all {
+		e.gauge(c.d.tableEntries, float64(t.Entries), service, t.Name)
+		e.gauge(c.d.tableLimit, float64(t.Limit), service, t.Name)
+	}
 }
 
 func (c *collector) dns(e emitter, m DNSMetrics) {
@@ -185,6 +211,10 @@ func (c *collector) dns(e emitter, m DNSMetrics) {
 	for event, n := range m.Upstream {
 		e.counter(c.d.dnsUpstream, n, m.Service, event)
 	}
+	for reason, n := range m.Refused {
+		e.counter(c.d.dnsRefused, n, m.Service, reason)
+	}
+	c.tables(e, m.Service, m.Tables)
 	for transport, at := range m.CertificateExpires {
 		e.gauge(c.d.certificate, float64(at), m.Service, transport)
 	}
@@ -212,6 +242,7 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	for event, n := range m.Upstream {
 		e.counter(c.d.radUpstream, n, m.Service, event)
 	}
+	c.tables(e, m.Service, m.Tables)
 	for client, n := range m.Unsigned {
 		e.counter(c.d.radUnsigned, n, m.Service, client)
 	}

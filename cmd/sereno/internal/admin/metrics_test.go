@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"sereno/proxy/insight"
 )
 
 // fullSnapshot has every metric.
@@ -28,6 +30,7 @@ func fullSnapshot() Snapshot {
 			Drops:    map[string]uint64{"duplicate": 4, "malformed": 0},
 			InFlight: 7, CacheEntries: 50, CacheBytes: 5000, CacheHits: 90, CacheMisses: 16, Latency: map[string]*Histogram{"cache": h()},
 			Upstream: map[string]uint64{"asked": 20}, CertificateExpires: map[string]int64{"tls": 1800000000},
+			Refused: map[string]uint64{"max-per-client": 2}, Tables: []insight.Table{{Name: insight.TableConnections, Entries: 3, Limit: 10000}},
 		}},
 		RADIUS: []RADIUSMetrics{{
 			Service: "pppoe", Requests: map[string]uint64{"auth": 50, "acct": 20},
@@ -37,6 +40,7 @@ func fullSnapshot() Snapshot {
 			},
 			Drops: map[RADIUSDrop]uint64{{"auth", "bad-authenticator"}: 10}, InFlight: 2, Sessions: 77,
 			Upstream: map[string]uint64{"moved": 1}, Unsigned: map[string]uint64{"bras-1": 3},
+			Tables:  []insight.Table{{Name: insight.TableRemembered, Entries: 5, Limit: 524288}},
 			Latency: map[string]*Histogram{"auth": h()}, Known: new(int), Spool: &SpoolMetrics{
 				Records: 18, Bytes: 4000, OldestSeconds: 12.5, Aside: 1, Disk: 5000, Max: 10000, Accepts: true, PerSecond: 2.5, Stored: 30, Recovered: 4,
 				Delivered: 15, SetAside: 2, Damaged: 1, Coalesced: 6, TakenBack: 7, Dropped: 8, DiskFailed: 9,
@@ -51,9 +55,11 @@ func fullSnapshot() Snapshot {
 			{Anycast: "radius-vip", Prefixes: []string{"192.0.2.18/32"}, State: StateWithdrawn},
 		},
 		Neighbors: []NeighborMetrics{{Neighbor: "core-1", Up: true, LeaseMarginSeconds: 2.95}},
-		Listeners: []ListenerMetrics{{"resolver udp 192.0.2.53:53", 3}, {"resolver udp 192.0.2.53:53", 4}},
-		Services:  []ServiceMetrics{{"resolver", StateDegraded}},
-		Alarms:    []string{"neighbor-down", "neighbor-down"},
+		Listeners: []ListenerMetrics{
+			{"resolver udp 192.0.2.53:53", 3, map[string]uint64{"queue_full": 1}}, {"resolver udp 192.0.2.53:53", 4, map[string]uint64{"queue_full": 2}},
+		},
+		Services: []ServiceMetrics{{"resolver", StateDegraded}},
+		Alarms:   []string{"neighbor-down", "neighbor-down"},
 	}
 }
 

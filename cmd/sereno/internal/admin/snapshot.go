@@ -1,5 +1,7 @@
 package admin
 
+import "sereno/proxy/insight"
+
 // Snapshot is everything that one scrape shows, taken at one moment. What is counted
 // since the start is uint64. A map's missing key is a series that is not shown; a front
 // that fills in its zeros lets rate() see the first event.
@@ -32,6 +34,8 @@ type DNSMetrics struct {
 	Latency      map[string]*Histogram // by source
 	Panics       uint64                // faults of ours that were caught
 	Upstream     map[string]uint64     // what happened between us and the backends, by event; outside the equation
+	Refused      map[string]uint64     // connections and requests over HTTPS that were not served or let go, by reason
+	Tables       []insight.Table       //
 	// CertificateExpires is the Unix time in seconds at which a transport's certificate
 	// runs out; only transports with one are in it.
 	CertificateExpires map[string]int64
@@ -64,6 +68,7 @@ type RADIUSMetrics struct {
 	Known    *int                  // users that survival would answer; nil while it is off
 	Upstream map[string]uint64     // what happened between us and the backends, by event; outside the equation
 	Panics   uint64                // faults of ours that were caught
+	Tables   []insight.Table       //
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
 
 	Good, Valid uint64 // requests that were answered well, of those that could be (A31)
@@ -144,6 +149,7 @@ type NeighborMetrics struct {
 type ListenerMetrics struct {
 	Listener    string // "resolver udp 192.0.2.53:53"
 	KernelDrops uint64
+	Drops       map[string]uint64 // by us, by reason: truncated, queue_full, send_error, closed
 }
 
 // ServiceMetrics is the verdict on one service.

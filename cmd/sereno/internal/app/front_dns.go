@@ -113,7 +113,10 @@ func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfi
 		Service: name, Queries: map[string]uint64{}, Answers: map[admin.DNSAnswer]uint64{}, Drops: map[string]uint64{},
 		InFlight: st.TotalInFlight(), CacheEntries: int64(st.Cache.Entries), CacheBytes: int64(st.Cache.Bytes),
 		CacheHits: st.Hits, CacheMisses: st.Misses, Upstream: upstreamEvents(&st.Upstream), Panics: st.Panics, Latency: map[string]*admin.Histogram{},
-		CertificateExpires: map[string]int64{},
+		CertificateExpires: map[string]int64{}, Refused: map[string]uint64{}, Tables: st.Tables,
+	}
+	for r, n := range st.Refused {
+		m.Refused[dnsfront.Refusal(r).String()] = n
 	}
 	well := dnsAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid
@@ -147,7 +150,7 @@ func (s *dnsService) measure(snap *admin.Snapshot, within config.GoodWithinConfi
 	snap.DNS = append(snap.DNS, m)
 	for _, l := range listeners {
 		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
-			Listener: fmt.Sprintf("%s %s %s", name, l.Transport, l.Address), KernelDrops: l.KernelDrops,
+			Listener: fmt.Sprintf("%s %s %s", name, l.Transport, l.Address), KernelDrops: l.KernelDrops, Drops: udpDrops(l.Drops),
 		})
 	}
 }

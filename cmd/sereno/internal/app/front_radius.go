@@ -135,7 +135,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions), Panics: st.Panics,
-		Unsigned: map[string]uint64{}, Upstream: radiusUpstreamEvents(&st),
+		Unsigned: map[string]uint64{}, Upstream: radiusUpstreamEvents(&st), Tables: st.Tables,
 	}
 	well := radiusAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid
@@ -185,7 +185,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	snap.RADIUS = append(snap.RADIUS, m)
 	for _, l := range listeners {
 		snap.Listeners = append(snap.Listeners, admin.ListenerMetrics{
-			Listener: fmt.Sprintf("%s %s %s", name, l.Kind, l.Address), KernelDrops: l.KernelDrops,
+			Listener: fmt.Sprintf("%s %s %s", name, l.Kind, l.Address), KernelDrops: l.KernelDrops, Drops: udpDrops(l.Drops),
 		})
 	}
 }

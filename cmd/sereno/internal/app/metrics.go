@@ -4,6 +4,7 @@ import (
 	"sereno/bgp"
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/proxy/pool"
+	"sereno/proxy/udp"
 )
 
 // snapshot is everything that one scrape shows.
@@ -55,4 +56,13 @@ func backendMetrics(name, role string, b *pool.Backend) admin.BackendMetrics {
 		m.Failures[f.String()] = figures.Failures[f]
 	}
 	return m
+}
+
+// udpDrops names the counters of a listening socket.
+func udpDrops(drops [udp.NumDrops]uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for d, n := range drops {
+		out[udp.Drop(d).String()] = n
+	}
+	return out
 }

@@ -16,6 +16,7 @@ import (
 	"sereno/proxy/dnsfront"
 	"sereno/proxy/pool"
 	"sereno/proxy/radiusfront"
+	"sereno/proxy/udp"
 )
 
 // TestO20EveryLabelValueIsDocumented: docs/metrics.md has a row for each value of
@@ -30,6 +31,7 @@ func TestO20EveryLabelValueIsDocumented(t *testing.T) {
 		"event of sereno_dns_upstream_total":    slices.Collect(maps.Keys(upstreamEvents(&dnsfront.Upstream{}))),
 		"event of sereno_radius_upstream_total": slices.Collect(maps.Keys(radiusUpstreamEvents(&radiusfront.Stats{}))),
 		"reason of sereno_admin_refused_total":  admin.RefusalReasons(),
+		"table":                                 constants(t, "../../../../proxy/insight/table.go", "Table"),
 	}
 	add := func(section, value string) {
 		if !slices.Contains(known[section], value) {
@@ -44,6 +46,12 @@ func TestO20EveryLabelValueIsDocumented(t *testing.T) {
 	}
 	for _, f := range pool.Failures() {
 		add("reason of sereno_backend_failures_total", f.String())
+	}
+	for r := range dnsfront.NumRefusals {
+		add("reason of sereno_dns_connections_refused_total", r.String())
+	}
+	for d := range udp.NumDrops {
+		add("reason of sereno_udp_drops_total", d.String())
 	}
 	for s := range dnsfront.NumSources {
 		add("source", s.String())
