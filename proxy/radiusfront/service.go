@@ -216,7 +216,7 @@ func (s *Service) listen(l *listener) error {
 		return err
 	}
 	for _, w := range s.workers {
-		c, err := w.group.Listen(l.addr, udp.ListenConfig{Tag: l})
+		c, err := w.group.Listen(l.addr, udp.ListenConfig{Tag: l, Segment: true})
 		if err != nil {
 			l.close()
 			return err

@@ -173,7 +173,7 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.name)
 	}
 	p := newPort(up)
-	conn, err := w.group.Dial(up.addr, up.source, udp.ListenConfig{Tag: p})
+	conn, err := w.group.Dial(up.addr, up.source, udp.ListenConfig{Tag: p, Segment: true})
 	if err != nil {
 		if len(up.ports) > 0 && up.ports[0].n > 0 {
 			return up.ports[0], up.ports[0].take(), nil

@@ -178,16 +178,19 @@ func (b *batched) send(c *Conn) {
 	}
 }
 
-// sendFilled sends the first n messages of b.io, which are c's queue. False: the kernel has no room, or c is closed.
+// sendFilled sends the first n messages of b.io, which are c's queue, or less if they have to be filled anew. False: the
+// kernel has no room, or c is closed.
 func (b *batched) sendFilled(c *Conn, s *socket, n int) bool {
 	retried := false
 	for at := 0; at < n; {
 		k, errno := b.io.send(s, at, n)
 		switch {
 		case errno == 0:
-			c.stats.sent.Add(uint64(k))
-			b.release(c, k)
-			at += k
+			for range k {
+				c.stats.sent.Add(uint64(b.io.datagrams[at]))
+				b.release(c, b.io.datagrams[at])
+				at++
+			}
 			retried = false
 		case errno == unix.EAGAIN:
 			b.block(c, s)
@@ -200,9 +203,12 @@ func (b *batched) sendFilled(c *Conn, s *socket, n int) bool {
 			// call only took delivery of; then the datagram itself was not tried yet.
 			b.g.fail(c, errno)
 			retried = true
+		case b.io.datagrams[at] > 1 && uncut(errno):
+			c.segment = false
+			return true
 		default:
-			c.stats.drops[DropSendError].Add(1)
-			b.release(c, 1)
+			c.stats.drops[DropSendError].Add(uint64(b.io.datagrams[at]))
+			b.release(c, b.io.datagrams[at])
 			at++
 			retried = false
 		}
@@ -269,6 +275,9 @@ func (b *batched) listen(c *Conn, addr netip.AddrPort, cfg ListenConfig) error {
 	if err := errors.Join(listenOptions(s.fd, c.is6, c.wildcard), c.setBuffers(s.fd, cfg)); err != nil {
 		return errors.Join(err, s.close())
 	}
+	if c.segment = cfg.Segment && segments(s.fd); c.segment {
+		c.queue.peers = new(peers)
+	}
 	return s.bound(c, addr, netip.AddrPort{})
 }
 
@@ -280,5 +289,6 @@ func (b *batched) dial(c *Conn, remote netip.AddrPort, source netip.Addr, cfg Li
 	if err := errors.Join(commonOptions(s.fd, c.is6), c.setBuffers(s.fd, cfg)); err != nil {
 		return errors.Join(err, s.close())
 	}
+	c.segment = cfg.Segment && segments(s.fd)
 	return s.bound(c, netip.AddrPortFrom(source, 0), remote)
 }

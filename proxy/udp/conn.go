@@ -28,6 +28,7 @@ type Conn struct {
 
 	// The rest belongs to the goroutine that runs the loop.
 	queue   queue
+	segment bool  // equal datagrams leave as one message
 	next    *slot // handed out by Next, not committed yet
 	dirty   bool  // is in Group.dirty
 	blocked bool  // waits for room in the kernel's send buffer

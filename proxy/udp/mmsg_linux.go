@@ -22,7 +22,7 @@ const (
 )
 
 // mmsg are the messages of one Group for recvmmsg and sendmmsg: one set for all its sockets, since only one goroutine
-// reads and sends. Everything the kernel writes to is made once; the pointers in the headers never change.
+// reads and sends. Everything the kernel writes to is made once, and those pointers never change.
 type mmsg struct {
 	bufs  [][]byte // one for each message, MaxPacket long
 	names []sockaddr
@@ -32,16 +32,17 @@ type mmsg struct {
 	pkts  []Packet
 
 	sendNames []sockaddr
-	sendCtls  []control
+	sendCtls  []controls
 	sendIovs  []unix.Iovec
 	sendHdrs  []mmsghdr
+	datagrams []int // of each message
 }
 
 func newMmsg(batch, maxPacket int) *mmsg {
 	m := &mmsg{
 		bufs: make([][]byte, batch), names: make([]sockaddr, batch), ctls: make([]control, batch), iovs: make([]unix.Iovec, batch),
 		pkts: make([]Packet, batch), sendHdrs: make([]mmsghdr, batch),
-		sendNames: make([]sockaddr, batch), sendCtls: make([]control, batch), sendIovs: make([]unix.Iovec, batch),
+		sendNames: make([]sockaddr, batch), sendCtls: make([]controls, batch), sendIovs: make([]unix.Iovec, batch), datagrams: make([]int, batch),
 	}
 	stride := maxPacket + bufferShift
 	slab := make([]byte, batch*stride)
@@ -66,8 +67,6 @@ func newMmsg(batch, maxPacket int) *mmsg {
 			}
 		}
 		h := &m.sendHdrs[i].hdr
-		h.Iov = &m.sendIovs[i]
-		h.SetIovlen(1)
 		h.Name = &m.sendNames[i][0]
 		h.Control = m.sendCtls[i].base()
 	}
@@ -142,20 +141,35 @@ func (m *mmsg) packets(c *Conn, n int) []Packet {
 
 // fill makes messages of the head of c's queue and returns how many.
 func (m *mmsg) fill(c *Conn) int {
-	n := 0
-	for s := c.queue.head; s != nil && n < len(m.sendHdrs); s = s.next {
-		m.sendIovs[n].Base = &s.buf[0]
-		m.sendIovs[n].SetLen(s.n)
-		h := &m.sendHdrs[n].hdr
-		h.Namelen = 0
-		h.SetControllen(0)
-		if !c.dialed {
-			h.Namelen = m.sendNames[n].encode(s.dest)
-			if c.wildcard {
-				h.SetControllen(m.sendCtls[n].encode(s.dest))
+	n, at := 0, 0
+	for s := c.queue.head; s != nil && at < len(m.sendIovs); n++ {
+		first, from := s, at
+		for {
+			m.sendIovs[at].Base = &s.buf[0]
+			m.sendIovs[at].SetLen(s.n)
+			at++
+			last := s
+			s = s.next
+			if s == nil || at == len(m.sendIovs) || !c.segment || !first.joins(last, s, at-from) {
+				break
 			}
 		}
-		n++
+		m.datagrams[n] = at - from
+		h := &m.sendHdrs[n].hdr
+		h.Iov = &m.sendIovs[from]
+		h.SetIovlen(at - from)
+		h.Namelen = 0
+		size := 0
+		if !c.dialed {
+			h.Namelen = m.sendNames[n].encode(first.dest)
+			if c.wildcard {
+				size = m.sendCtls[n].encode(first.dest)
+			}
+		}
+		if at-from > 1 {
+			size = m.sendCtls[n].segment(size, first.n)
+		}
+		h.SetControllen(size)
 	}
 	return n
 }

@@ -1,5 +1,7 @@
 package udp
 
+import "encoding/binary"
+
 // bufferShift is how much further apart than their size buffers lie that are used together, in bytes. At distances of
 // 4096 their beginnings, all that most of them hold, would have to share one sixty-fourth of the processor's first cache.
 const bufferShift = 3 * 64
@@ -16,23 +18,44 @@ type slot struct {
 	n    int
 	dest Dest
 	next *slot
+	in   *queue // nil: in none
 }
 
-// queue is a list of slots in the order they were committed.
+// queue is a list of slots in the order they were committed or, with peers, with those for one peer side by side.
 type queue struct {
 	head, tail *slot
 	n          int
+	peers      *peers // nil: the order is kept
+}
+
+// peers finds the last slot of a peer in a queue, for as many peers as it has places; what it says is looked up there.
+type peers [64]*slot
+
+func (p *peers) place(d *Dest) **slot {
+	a := d.Peer.Addr().As16()
+	h := binary.NativeEndian.Uint64(a[:]) ^ binary.NativeEndian.Uint64(a[8:]) ^ uint64(d.Peer.Port())<<16
+	return &p[h*0x9e3779b97f4a7c15>>58]
 }
 
 func (q *queue) push(s *slot) {
-	s.next = nil
-	if q.tail == nil {
-		q.head = s
-	} else {
-		q.tail.next = s
+	after := q.tail
+	if q.peers != nil {
+		place := q.peers.place(&s.dest)
+		if last := *place; last != nil && last.in == q && last.dest == s.dest {
+			after = last
+		}
+		*place = s
 	}
-	q.tail = s
+	s.in = q
 	q.n++
+	if after == nil {
+		s.next, q.head, q.tail = nil, s, s
+		return
+	}
+	s.next, after.next = after.next, s
+	if after == q.tail {
+		q.tail = s
+	}
 }
 
 func (q *queue) pop() *slot {
@@ -41,7 +64,7 @@ func (q *queue) pop() *slot {
 	if q.head == nil {
 		q.tail = nil
 	}
-	s.next = nil
+	s.next, s.in = nil, nil
 	q.n--
 	return s
 }

@@ -44,7 +44,7 @@ func (a *sockaddr) encode(d Dest) uint32 {
 	return unix.SizeofSockaddrInet6
 }
 
-// control is the one control message that is asked for and sent: IP_PKTINFO or IPV6_PKTINFO (RFC 3542 §6.2).
+// control is the one control message that is asked for: IP_PKTINFO or IPV6_PKTINFO (RFC 3542 §6.2).
 type control struct {
 	hdr  unix.Cmsghdr
 	data [24]byte
@@ -87,4 +87,19 @@ func (c *control) encode(d Dest) int {
 	}
 	binary.NativeEndian.PutUint32(c.data[16:], ifindex)
 	return unix.CmsgSpace(unix.SizeofInet6Pktinfo)
+}
+
+// controls are those that are sent: control, and UDP_SEGMENT behind it or instead of it.
+type controls struct {
+	control
+	more [32]byte
+}
+
+// segment puts behind size bytes that the message is to be cut into datagrams of that length, and gives the length.
+func (c *controls) segment(size, length int) int {
+	h := (*unix.Cmsghdr)(unsafe.Add(unsafe.Pointer(c), size))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(segmentSize))
+	*(*uint16)(unsafe.Add(unsafe.Pointer(h), unix.CmsgLen(0))) = uint16(length)
+	return size + unix.CmsgSpace(segmentSize)
 }

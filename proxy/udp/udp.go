@@ -85,6 +85,10 @@ type GroupConfig struct {
 type ListenConfig struct {
 	// RecvBuffer and SendBuffer are the kernel's buffers in bytes; 0 means DefaultBuffer.
 	RecvBuffer, SendBuffer int
+	// Segment lets datagrams of equal length that are queued for the same peer leave as one message, which the kernel
+	// cuts up (UDP_SEGMENT): a quarter of the work. To one peer they keep their order; a listener may send to one peer
+	// before another. What arrives is the same. Linux only, and where the way out can do it; else it does nothing.
+	Segment bool
 	// Tag is the Conn's first Tag. A listener receives as soon as it is open: who needs the Tag in Receive gives it here.
 	Tag any
 }
