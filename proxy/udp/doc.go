@@ -12,7 +12,8 @@
 //     behind the others.
 //  3. ErrorHandler.SocketError gets what the kernel holds against dialed sockets.
 //  4. Handler.Flush is called.
-//  5. What was queued is sent (sendmmsg).
+//  5. What was queued is sent (sendmmsg). With ListenConfig.Segment, datagrams of one length to one peer are one message,
+//     which the kernel or the network card cuts up (UDP_SEGMENT).
 //
 // After four full batches, steps 3 to 5 are done before step 2 goes on. A queue that is full is sent at once. If the
 // kernel has no room for what a socket sends, its queue, at most one batch, waits for it; what comes on top is dropped
