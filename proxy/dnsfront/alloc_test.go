@@ -37,7 +37,7 @@ func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
 	defer book.mu.Unlock()
 	if n := testing.AllocsPerRun(1000, func() {
 		x.begin(f.Service, book)
-		if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+		if _, r := f.serve(&x, UDP, &peer, m, out); r != answered {
 			t.Fatal(r)
 		}
 		x.latencies(f.Service)
@@ -63,7 +63,7 @@ func TestO24CountingAndFollowingOthersAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		x.begin(f.Service, book)
 		f.regard(&x, 0, 1, UDP, peer, m)
-		if _, r := f.serve(&x, UDP, peer, m, out); r != answered || x.trace != nil {
+		if _, r := f.serve(&x, UDP, &peer, m, out); r != answered || x.trace != nil {
 			t.Fatal(r)
 		}
 		x.latencies(f.Service)

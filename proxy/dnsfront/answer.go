@@ -6,10 +6,6 @@ import (
 	"sereno/proxy/dnswire"
 )
 
-// optionRoom is what the options of one answer may take in octets: extended errors,
-// cookie, NSID, keepalive. Padding comes on top.
-const optionRoom = maxEDE + 4 + 255 + 4 + fullCookie + 6 + 4 + paddingBlock
-
 // paddingBlock is what answers over encrypted transports are padded to, in octets.
 const paddingBlock = 468
 
@@ -30,15 +26,19 @@ type ask struct {
 	cookie    [fullCookie]byte
 }
 
-// newAsk takes over what is needed of a parsed query. limit is the size of an answer
-// over UDP.
-func newAsk(q *dnswire.Query, t Transport, udpSize int) ask {
-	a := ask{id: q.ID, flags: q.Flags, opt: q.OPT.Present, do: q.OPT.DO, nsid: q.OPT.HasNSID,
-		keepalive: q.OPT.HasKeepalive && (t == TCP || t == TLS), padding: q.OPT.HasPadding && (t == TLS || t == HTTPS), transport: t, limit: dnswire.MaxMessage}
+// take takes over what is needed of a parsed query. udpSize is the size of an answer over
+// UDP. It writes each field where it is: a value that is built and copied right away costs
+// more than all the rest of it.
+func (a *ask) take(q *dnswire.Query, t Transport, udpSize int) {
+	a.id, a.flags, a.transport = q.ID, q.Flags, t
+	a.opt, a.do, a.nsid = q.OPT.Present, q.OPT.DO, q.OPT.HasNSID
+	a.keepalive = q.OPT.HasKeepalive && (t == TCP || t == TLS)
+	a.padding = q.OPT.HasPadding && (t == TLS || t == HTTPS)
+	a.cookieOK = false
+	a.limit = dnswire.MaxMessage
 	if t == UDP {
 		a.limit = uint16(q.UDPLimit(udpSize)) //nolint:gosec // udp_size is at most 4096
 	}
-	return a
 }
 
 // room is how many octets an answer may have before OPT is added.
@@ -84,36 +84,38 @@ func (s *Service) finish(set *settings, buf []byte, n int, a *ask, question []by
 	return s.addOPT(set, buf, n, a, rcode, x.ede)
 }
 
-// addOPT adds our OPT to the n octets of an answer, if the client sent one.
+// addOPT adds our OPT to the n octets of an answer, if the client sent one. It is written
+// where it stands; buf must have room for all of it.
 func (s *Service) addOPT(set *settings, buf []byte, n int, a *ask, rcode int, ede []byte) int {
 	if !a.opt {
 		return n
 	}
-	var room [optionRoom]byte
-	options := room[:0]
-	left := int(a.limit) - n - dnswire.OPTLen
+	msg := dnswire.AddOPT(buf[:n], set.cfg.UDPSize, rcode, a.do, nil)
+	options := len(msg)
+	left := int(a.limit) - options
 	if a.cookieOK && 4+fullCookie <= left {
-		options = dnswire.AppendOption(options, dnswire.OptionCookie, a.cookie[:])
+		msg = dnswire.AppendOption(msg, dnswire.OptionCookie, a.cookie[:])
 	}
-	if a.keepalive {
+	if a.keepalive && len(msg)-options+6 <= left {
 		// RFC 7828 §3.1: units of 100 ms.
 		units := s.streams.idle(&set.cfg.TCP) / (100 * time.Millisecond)
-		options = dnswire.AppendOption(options, dnswire.OptionKeepalive, []byte{byte(units >> 8), byte(units)})
+		msg = dnswire.AppendOption(msg, dnswire.OptionKeepalive, []byte{byte(units >> 8), byte(units)})
 	}
-	if a.nsid && len(options)+4+len(s.nsid) <= left {
-		options = dnswire.AppendOption(options, dnswire.OptionNSID, s.nsid)
+	if a.nsid && len(msg)-options+4+len(s.nsid) <= left {
+		msg = dnswire.AppendOption(msg, dnswire.OptionNSID, s.nsid)
 	}
-	if len(ede) > 0 && len(ede) <= left-len(options) && len(ede) <= maxEDE {
-		options = append(options, ede...)
+	if len(ede) > 0 && len(ede) <= left-(len(msg)-options) && len(ede) <= maxEDE {
+		msg = append(msg, ede...)
 	}
 	if a.padding {
 		// RFC 8467 §4.1: to a multiple of 468 octets; the option's own four count.
-		bare := n + dnswire.OPTLen + len(options) + 4
+		bare := len(msg) + 4
 		if pad := (paddingBlock - bare%paddingBlock) % paddingBlock; bare+pad <= int(a.limit) {
-			options = dnswire.AppendOption(options, dnswire.OptionPadding, zeros[:pad])
+			msg = dnswire.AppendOption(msg, dnswire.OptionPadding, zeros[:pad])
 		}
 	}
-	return len(dnswire.AddOPT(buf[:n], set.cfg.UDPSize, rcode, a.do, options))
+	dnswire.SetOptionsLen(msg, options)
+	return len(msg)
 }
 
 // refuse writes an answer of our own without records into buf: header, question, and

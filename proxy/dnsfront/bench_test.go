@@ -25,7 +25,7 @@ func BenchmarkHit(b *testing.B) {
 	book.mu.Lock()
 	x.begin(f.Service, book)
 	for b.Loop() {
-		if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+		if _, r := f.serve(&x, UDP, &peer, m, out); r != answered {
 			b.Fatal(r)
 		}
 	}
@@ -129,7 +129,7 @@ func BenchmarkO24Look(b *testing.B) {
 				if x.lens != nil {
 					f.regard(&x, i, 64, UDP, peer, m)
 				}
-				if _, r := f.serve(&x, UDP, peer, m, out); r != answered {
+				if _, r := f.serve(&x, UDP, &peer, m, out); r != answered {
 					b.Fatal(r)
 				}
 				i++

@@ -9,6 +9,9 @@ import (
 // lookup among a million answers goes into finding out where its index and its entry are.
 const hugePage = 2 << 20
 
+// cacheLine is the size in bytes of what a processor fetches at once.
+const cacheLine = 64
+
 // arenaStep is how much memory is taken from the system at once, in bytes.
 const arenaStep = hugePage
 

@@ -147,6 +147,27 @@ func (s *shard) find(key []byte, hash uint32) int {
 	}
 }
 
+// fetch has the processor fetch the entry that find will look at first.
+func (s *shard) fetch(hash uint32) {
+	var e []byte
+	s.mu.RLock()
+	for i := hash & s.mask; ; i = (i + 1) & s.mask {
+		loc := atomic.LoadUint32(&s.table[i].loc)
+		if loc == 0 {
+			break
+		}
+		if s.table[i].hash == hash {
+			e = s.blocks[loc&locMask>>blockShift].buf[int(loc&blockMask)*entryAlign:]
+			break
+		}
+	}
+	s.mu.RUnlock()
+	if len(e) > 0 {
+		prefetch(unsafe.Pointer(&e[0]))
+		prefetch(unsafe.Pointer(&e[min(cacheLine, len(e)-1)]))
+	}
+}
+
 // asked counts a use of the entry in slot i, up to three. Readers do it at the same
 // time; a lost count does no harm.
 func (s *shard) asked(i int) {

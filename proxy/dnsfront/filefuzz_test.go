@@ -79,7 +79,7 @@ func FuzzBlockList(f *testing.F) {
 					book := &x.async[0]
 					book.mu.Lock()
 					t.begin(x.Service, book)
-					n, r := x.serve(&t, TCP, peer, m, out)
+					n, r := x.serve(&t, TCP, &peer, m, out)
 					if r == missed { // nobody asks
 						book.Queries[TCP]--
 					}

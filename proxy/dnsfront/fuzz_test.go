@@ -32,7 +32,7 @@ func FuzzServe(f *testing.F) {
 			b := &x.async[0]
 			b.mu.Lock()
 			t.begin(x.Service, b)
-			n, r := x.serve(&t, transport, peer, m, out)
+			n, r := x.serve(&t, transport, &peer, m, out)
 			if r == missed { // nobody asks
 				b.Queries[transport]--
 			}
@@ -129,7 +129,7 @@ func FuzzUpstreamReply(f *testing.F) {
 		if dnswire.ParseQuery(raw, &w.t.q) != dnswire.OK {
 			t.Fatal("the query does not parse")
 		}
-		w.t.a = newAsk(&w.t.q, TCP, 1232)
+		w.t.a.take(&w.t.q, TCP, 1232)
 		w.t.target = nil
 		w.t.book.Queries[TCP]++
 		w.t.book.InFlight[TCP]++

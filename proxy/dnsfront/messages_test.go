@@ -70,7 +70,7 @@ func TestD02LoopsAndPortZeroAreDropped(t *testing.T) {
 	serve := func(peer netip.AddrPort, local netip.Addr) result {
 		f.async[0].mu.Lock()
 		defer f.async[0].mu.Unlock()
-		_, r := f.serve(&x, UDP, udp.Dest{Peer: peer, Local: local}, m, out)
+		_, r := f.serve(&x, UDP, &udp.Dest{Peer: peer, Local: local}, m, out)
 		if r == missed { // nobody will ask
 			f.async[0].Queries[UDP]--
 		}
@@ -90,7 +90,8 @@ func TestD02LoopsAndPortZeroAreDropped(t *testing.T) {
 	wild := *set
 	wild.listeners = []*listener{{transport: UDP, addr: netip.MustParseAddrPort("0.0.0.0:5353")}}
 	wild.addOwn()
-	if !wild.isOwn(netip.MustParseAddrPort("127.0.0.1:5353"), local) || wild.isOwn(netip.MustParseAddrPort("127.0.0.2:5353"), local) {
+	from := func(peer string) *udp.Dest { return &udp.Dest{Peer: netip.MustParseAddrPort(peer), Local: local} }
+	if !wild.isOwn(from("127.0.0.1:5353")) || wild.isOwn(from("127.0.0.2:5353")) {
 		t.Error("wildcard")
 	}
 }

@@ -1,6 +1,8 @@
 package dnsfront
 
 import (
+	"net/netip"
+
 	"sereno/proxy/dnswire"
 	"sereno/proxy/insight"
 	"sereno/proxy/udp"
@@ -15,13 +17,10 @@ type turn struct {
 	unix uint32
 	tick tick
 
-	q    dnswire.Query
-	a    ask
-	kbuf [maxKey]byte
-	key  []byte // canonical question, client subnet if it is forwarded, the octet of flags
-	hash uint64
-	h    hit
-	r    dnswire.Reply
+	*query // the one at hand
+	a      ask
+	h      hit
+	r      dnswire.Reply
 
 	subnet bool   // the question goes with its client's subnet, past the cache
 	target []byte // a block list sends the question to this name
@@ -33,12 +32,15 @@ type turn struct {
 
 	hits uint64 // answered from the cache in this batch
 	own  uint64 // answered by ourselves
+
+	single query
 }
 
 // begin takes the time and the settings that count until the book is unlocked.
 func (t *turn) begin(s *Service, b *book) {
 	t.set, t.book = s.settings.Load(), b
 	t.lens, t.trace = s.lenses.Load(), nil
+	t.query = &t.single
 	now := s.nowFunc()
 	t.now = int64(now.Sub(s.base))
 	t.unix = uint32(now.Unix()) //nolint:gosec // cookies count modulo 2^32
@@ -68,27 +70,33 @@ const (
 	faulted                // it made us panic; counted, no answer (connections only)
 )
 
-// serve takes a query through the gates, the policy and the cache. If an answer comes
-// out of it, it is in out[:n]; out must hold an answer of the transport's size. After
-// missed, t.q, t.a, t.key and t.hash describe the question.
+// serve reads a query and decides about it.
+func (s *Service) serve(t *turn, transport Transport, peer *udp.Dest, m, out []byte) (n int, r result) {
+	t.query = &t.single
+	s.read(t.query, m)
+	return s.decide(t, transport, peer, m, out)
+}
+
+// decide takes the query at hand through the gates, the policy and the cache. If an
+// answer comes out of it, it is in out[:n]; out must hold an answer of the transport's
+// size. After missed, t.q, t.a, t.key and t.hash describe the question.
 //
 // The book is locked.
-func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []byte) (n int, r result) {
-	problem := dnswire.ParseQuery(m, &t.q)
+func (s *Service) decide(t *turn, transport Transport, peer *udp.Dest, m, out []byte) (n int, r result) {
 	q := &t.q
-	if problem == dnswire.OK && q.Class == dnswire.ClassCH && dnswire.IsProbe(m, q) {
+	if t.problem == dnswire.OK && q.Class == dnswire.ClassCH && dnswire.IsProbe(m, q) {
 		// A07: exempt from everything that follows, the counters too.
 		if msg, ok := s.probe.Answer(m); ok {
 			return copy(out, msg), exempt
 		}
 	}
 	t.book.came(transport)
-	if why, drop := t.undesired(transport, peer, problem); drop {
+	if why, drop := t.undesired(transport, peer); drop {
 		t.book.dropped(transport, why)
 		return 0, dropped
 	}
-	t.a = newAsk(q, transport, t.set.cfg.UDPSize)
-	if n, r, done := s.gate(t, peer, problem, m, out); done {
+	t.a.take(q, transport, t.set.cfg.UDPSize)
+	if n, r, done := s.gate(t, peer.Peer.Addr(), m, out); done {
 		return n, r
 	}
 	if n, r, done := s.special(t, m, out); done {
@@ -102,24 +110,23 @@ func (s *Service) serve(t *turn, transport Transport, peer udp.Dest, m, out []by
 
 // undesired tells what is never answered: it is no query, or an answer would go nowhere
 // or in a circle (D02).
-func (t *turn) undesired(transport Transport, peer udp.Dest, problem dnswire.Problem) (Drop, bool) {
+func (t *turn) undesired(transport Transport, peer *udp.Dest) (Drop, bool) {
 	switch {
-	case problem == dnswire.Short:
+	case t.problem == dnswire.Short:
 		return DropShort, true
-	case problem == dnswire.Response:
+	case t.problem == dnswire.Response:
 		return DropResponse, true
 	case peer.Peer.Port() == 0:
 		return DropPort, true
-	case transport == UDP && t.set.isOwn(peer.Peer, peer.Local):
+	case transport == UDP && t.set.isOwn(peer):
 		return DropLoop, true
 	}
 	return 0, false
 }
 
 // gate asks who may ask, how much, and whether the message is well-formed.
-func (s *Service) gate(t *turn, peer udp.Dest, problem dnswire.Problem, m, out []byte) (n int, r result, done bool) {
-	set, q, transport := t.set, &t.q, t.a.transport
-	client := peer.Peer.Addr()
+func (s *Service) gate(t *turn, client netip.Addr, m, out []byte) (n int, r result, done bool) {
+	set, q, transport, problem := t.set, &t.q, t.a.transport, t.problem
 	proven := s.cookie(t, m, client)
 	if set.limiter != nil && transport == UDP && !proven {
 		switch set.limiter.take(client, t.now) {
@@ -152,19 +159,19 @@ func (s *Service) gate(t *turn, peer udp.Dest, problem dnswire.Problem, m, out [
 	return n, r, true
 }
 
-// canonical makes the question's key, and obeys the block lists, which look names up in
-// that form.
+// canonical completes the question's key, and obeys the block lists, which look names up
+// in that form.
 func (s *Service) canonical(t *turn, m, out []byte) (n int, r result, done bool) {
 	set, q := t.set, &t.q
-	t.key, t.target, t.subnet = q.AppendKey(t.kbuf[:0], m), nil, set.ecsPass && q.OPT.HasECS
+	t.target, t.subnet = nil, set.ecsPass && q.OPT.HasECS
 	if t.subnet {
 		if !goodSubnet(q.OPT.ECS.In(m)) {
 			n, r = s.self(t, m, out, dnswire.FormErr, noEDE)
 			return n, r, true
 		}
-		t.key = append(t.key, q.OPT.ECS.In(m)...)
+		t.key = append(append(t.key[:q.QuestionLen()], q.OPT.ECS.In(m)...), keyFlags(q))
+		t.hash = s.hash(t.key)
 	}
-	t.key = append(t.key, keyFlags(q))
 	if len(set.block) > 0 {
 		if b, rule := set.blocked(t.key[:q.NameLen]); rule != nil {
 			if n, r, done = s.obey(t, b, rule, m, out); done {
@@ -177,7 +184,6 @@ func (s *Service) canonical(t *turn, m, out []byte) (n int, r result, done bool)
 		t.hash = s.hash(t.key)
 		return 0, missed, true // a worker puts the CNAME in front of the target's answer
 	}
-	t.hash = s.hash(t.key)
 	return 0, 0, false
 }
 
@@ -207,20 +213,6 @@ func (t *turn) needs64(out []byte) bool {
 		return true
 	}
 	return t.h.whole && dnswire.ParseReply(out[:t.h.n], &t.r) == nil && !d.usable(out, &t.r)
-}
-
-// keyFlags is the last octet of a question's key.
-func keyFlags(q *dnswire.Query) (f byte) {
-	if q.OPT.DO {
-		f |= keyDO
-	}
-	if q.CD() {
-		f |= keyCD
-	}
-	if q.RD() {
-		f |= keyRD
-	}
-	return f
 }
 
 // fromCache finishes what a lookup copied into out and counts the answer.

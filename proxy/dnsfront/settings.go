@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sereno/proxy/dnswire"
 	"sereno/proxy/pool"
+	"sereno/proxy/udp"
 )
 
 // upstreamSize is the EDNS size that backends are told (D30; RFC 9715).
@@ -25,7 +27,7 @@ type settings struct {
 	allow      prefixSet
 	denyDrop   bool
 	listeners  []*listener
-	ports      map[uint16]bool // of our own UDP sockets: what comes from them may be a loop
+	ports      []uint16 // of our own UDP sockets, each once: what comes from them may be a loop
 	own        map[netip.AddrPort]bool
 	tls, https *certificate    // nil: no such listener
 	designated [][]byte        // RDATA of SVCB records for our encrypted listeners
@@ -134,12 +136,14 @@ func (s *settings) route(name []byte) *pool.Pool {
 
 // addOwn learns the addresses that we listen on, for the check against loops.
 func (s *settings) addOwn() {
-	s.ports, s.own, s.wildcard = map[uint16]bool{}, map[netip.AddrPort]bool{}, map[uint16]bool{}
+	s.ports, s.own, s.wildcard = nil, map[netip.AddrPort]bool{}, map[uint16]bool{}
 	for _, l := range s.listeners {
 		if l.transport != UDP {
 			continue
 		}
-		s.ports[l.addr.Port()] = true
+		if !slices.Contains(s.ports, l.addr.Port()) {
+			s.ports = append(s.ports, l.addr.Port())
+		}
 		s.own[l.addr] = true
 		if l.addr.Addr().IsUnspecified() {
 			s.wildcard[l.addr.Port()] = true
@@ -147,13 +151,12 @@ func (s *settings) addOwn() {
 	}
 }
 
-// isOwn tells whether a datagram that was sent to local comes from one of our own
-// listening sockets (D02).
-func (s *settings) isOwn(peer netip.AddrPort, local netip.Addr) bool {
-	if !s.ports[peer.Port()] {
+// isOwn tells whether a datagram comes from one of our own listening sockets (D02).
+func (s *settings) isOwn(d *udp.Dest) bool {
+	if !slices.Contains(s.ports, d.Peer.Port()) {
 		return false
 	}
-	return s.own[peer] || s.wildcard[peer.Port()] && peer.Addr() == local
+	return s.own[d.Peer] || s.wildcard[d.Peer.Port()] && d.Peer.Addr() == d.Local
 }
 
 // hints are the addresses of some listeners, as SVCB's hints want them (RFC 9460 §7.3).

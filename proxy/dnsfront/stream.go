@@ -356,7 +356,7 @@ func (s *Service) take(x *scratch, b *book, transport Transport, dest udp.Dest, 
 	if t.lens != nil {
 		s.regard(t, 0, 1, transport, dest, m)
 	}
-	if n, r = s.serve(t, transport, dest, m, x.out[:]); r == missed {
+	if n, r = s.serve(t, transport, &dest, m, x.out[:]); r == missed {
 		w := newWaiter(t, m, nil, dest, to)
 		l = letter{w: w, key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
 		b.InFlight[transport]++

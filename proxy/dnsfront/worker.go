@@ -21,6 +21,7 @@ type worker struct {
 	rng   *rand.ChaCha8 // seeded by the system's generator: IDs and sockets cannot be guessed (D21)
 
 	t         turn
+	ahead     [readAhead]query // those of a batch that come next
 	upstreams map[*pool.Backend]*upstream
 	seen      map[*pool.Pool]uint64 // generation that was looked at
 	retired   []*socket             // to be closed when nothing waits on them
@@ -47,6 +48,8 @@ type worker struct {
 
 	// What is at hand, for when it makes us panic (fault.go).
 	at      int       // index of the packet in its batch
+	reading bool      // ahead of it
+	single  bool      // a packet ahead makes reading panic: no more of it in this batch
 	flight  *flight   // whose reply or timer it is
 	entered *flight   // in the table, not in the wheel yet
 	given   *waiter   // counted as in flight, and in no flight
@@ -89,6 +92,7 @@ func (w *worker) begin() { w.t.begin(w.s, &w.book) }
 // Receive handles one batch: of clients on a listener, or of a backend's replies. A
 // packet that makes us panic is left out, and the batch goes on behind it.
 func (w *worker) Receive(c *udp.Conn, batch []udp.Packet) {
+	w.single = false
 	for len(batch) > 0 {
 		batch = batch[w.receiveSome(c, batch):]
 	}
@@ -101,9 +105,13 @@ func (w *worker) receiveSome(c *udp.Conn, batch []udp.Packet) (n int) {
 	w.book.mu.Lock()
 	defer func() {
 		if fault := recover(); fault != nil {
-			w.s.faults.Caught(fault, batch[w.at].Data)
-			w.mend(w.goOn)
-			n = w.at + 1
+			if n = w.at; w.reading { // nothing was done yet: it is found again, with the packet at hand
+				w.reading, w.single = false, true
+			} else {
+				w.s.faults.Caught(fault, batch[w.at].Data)
+				w.mend(w.goOn)
+				n++
+			}
 		}
 		w.book.mu.Unlock()
 	}()
@@ -122,6 +130,30 @@ func (w *worker) receiveSome(c *udp.Conn, batch []udp.Packet) (n int) {
 	return len(batch)
 }
 
+// readAhead is how many queries are read before the first of them is answered: enough
+// that the memory for the last ones comes while the first ones are served, and few enough
+// for what was read to stay in the processor's first cache.
+const readAhead = 16
+
+// prepare reads what comes next of a batch, and has the cache's memory fetched for it.
+func (w *worker) prepare(batch []udp.Packet) {
+	w.reading = true
+	cache := w.t.set.cache
+	for i := range batch {
+		x := &w.ahead[i]
+		w.s.read(x, batch[i].Data)
+		if cache != nil && len(x.key) > 0 {
+			cache.fetchSlot(x.hash)
+		}
+	}
+	for i := range batch {
+		if x := &w.ahead[i]; cache != nil && len(x.key) > 0 {
+			cache.fetchEntry(x.hash)
+		}
+	}
+	w.reading = false
+}
+
 // clients answers what it can of a batch at once, and sends the rest on its way.
 func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 	t := &w.t
@@ -137,8 +169,14 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 		if t.lens != nil {
 			w.s.regard(t, i, len(batch), UDP, p.Dest, p.Data)
 		}
+		if w.single {
+			w.s.read(&w.ahead[i%readAhead], p.Data)
+		} else if i%readAhead == 0 {
+			w.prepare(batch[i:min(i+readAhead, len(batch))])
+		}
+		t.query = &w.ahead[i%readAhead]
 		out := c.Next()
-		n, r := w.s.serve(t, UDP, p.Dest, p.Data, out)
+		n, r := w.s.decide(t, UDP, &p.Dest, p.Data, out)
 		if t.trace != nil {
 			t.after(UDP, p.Peer.Addr(), r, out[:n])
 		}

@@ -118,6 +118,12 @@ func AppendOPT(dst []byte, udpSize uint16, extRcode uint8, do bool, options []by
 	return append(dst, options...)
 }
 
+// SetOptionsLen tells the OPT record at the end of m, whose options begin at off, how long
+// they are now.
+func SetOptionsLen(m []byte, off int) {
+	binary.BigEndian.PutUint16(m[off-2:], uint16(len(m)-off)) //nolint:gosec // options are shorter than a message
+}
+
 // AppendOption appends one option.
 func AppendOption(dst []byte, code uint16, data []byte) []byte {
 	dst = append(dst, byte(code>>8), byte(code), byte(len(data)>>8), byte(len(data)))
