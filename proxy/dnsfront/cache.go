@@ -143,8 +143,10 @@ func (c *cache) setLimits(l cacheLimits) {
 	if c.index.buf == nil || l.entries != c.limits.entries {
 		each = indexBytes(entries)
 		c.index = mapRegion(n * each)
+		c.index.touch()
 	}
 	c.limits = l
+	c.mem.bound(n * bytes)
 	for i := range c.shards {
 		var room []byte
 		if each > 0 {

@@ -127,6 +127,36 @@ func (set *settings) certificates(old *settings) error {
 	return nil
 }
 
+// certificateLook is how often the files are looked at.
+const certificateLook = 2 * time.Second
+
+// followCertificates looks at the files again and again, on goroutines that nobody waits
+// for: a file system that has gone away can hold them up for ever.
+func (s *Service) followCertificates() {
+	tick := time.NewTicker(certificateLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if set := s.settings.Load(); set.tls == nil && set.https == nil {
+			continue
+		}
+		looked := make(chan struct{})
+		go func() {
+			defer close(looked)
+			s.watchCertificates()
+		}()
+		select {
+		case <-s.stop:
+			return
+		case <-looked:
+		}
+	}
+}
+
 // watchCertificates takes up files that have changed.
 func (s *Service) watchCertificates() {
 	set := s.settings.Load()

@@ -175,7 +175,7 @@ func (w *worker) start(f *flight, stale bool) {
 	cfg := f.pool.Config()
 	now := w.t.now
 	w.s.load.Add(1)
-	w.flying.Add(1)
+	w.fly()
 	f.deadline = now + int64(cfg.Timeout)
 	f.attemptTime = int64(cfg.AttemptTimeout)
 	f.most = min(cfg.Attempts, pool.MaxAttempts)

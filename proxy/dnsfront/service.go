@@ -55,6 +55,8 @@ type Service struct {
 	streams  streams
 	tcpUp    tcpUpstreams
 	closing  atomic.Bool
+	resting  atomic.Bool   // the janitor sleeps until something flies
+	rouse    chan struct{} // wakes it
 
 	mu      sync.Mutex // Start, Update, Close
 	started bool
@@ -78,6 +80,7 @@ func New(o Options) (*Service, error) {
 	s := &Service{
 		node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
 		nowFunc: o.Now, base: o.Now(), seed: maphash.MakeSeed(), log: newLogger(o.Logger, o.Config.Name), table: newFlights(), stop: make(chan struct{}),
+		rouse: make(chan struct{}, 1),
 	}
 	s.faults = insight.NewFaults(s.log.repeats)
 	set, err := compile(&o)
@@ -146,6 +149,7 @@ func (s *Service) Start() error {
 		})
 	}
 	s.done.Go(s.janitor)
+	s.done.Go(s.followCertificates)
 	for _, l := range set.listeners {
 		l.serve()
 	}
@@ -284,32 +288,6 @@ func (s *Service) closeGroups() error {
 		errs = append(errs, w.group.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// certificateTicks is how many ticks of the janitor are between two looks at the
-// certificates' files: 2 s.
-const certificateTicks = 200
-
-// janitor wakes the workers that have something in flight, so that their timers run
-// to 10 ms, and the others once a second.
-func (s *Service) janitor() {
-	tick := time.NewTicker(time.Duration(wheelStep))
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		if n%certificateTicks == 0 {
-			s.watchCertificates()
-		}
-		for _, w := range s.workers {
-			if w.flying.Load() > 0 || n%100 == 0 {
-				w.group.Wake()
-			}
-		}
-	}
 }
 
 // clock is the time since the service was made, in ns, monotonic.

@@ -201,7 +201,7 @@ func (w *worker) newAttempt(f *flight, b *pool.Backend) *attempt {
 		qhash: w.s.hash(f.question()), wasUp: isUp(b)}
 	f.open = append(f.open, a)
 	w.oldest.push(a)
-	w.flying.Add(1)
+	w.fly()
 	return a
 }
 

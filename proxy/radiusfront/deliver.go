@@ -21,8 +21,10 @@ const (
 	deliverWindow = 128
 	// firstWindow is where it begins; each answer widens it, silence halves it.
 	firstWindow = 8
-	// deliverTick is how often time passes for the deliverer.
+	// deliverTick is how often time passes for the deliverer, and restTick when it has
+	// nothing to deliver: a record that comes wakes it.
 	deliverTick = 10 * time.Millisecond
+	restTick    = 500 * time.Millisecond
 	// resendSpooled is the time between two copies of a record, and deliverSends
 	// how many byte-identical ones there are before it gets a new identifier and
 	// delay (R42).
@@ -105,6 +107,7 @@ func (d *deliverer) now() int64 { return int64(d.service.now().Sub(d.base)) }
 func (d *deliverer) run() {
 	t := time.NewTicker(deliverTick)
 	defer t.Stop()
+	every := deliverTick
 	for {
 		select {
 		case <-d.service.stop:
@@ -114,7 +117,14 @@ func (d *deliverer) run() {
 		case <-d.more:
 		case <-t.C:
 		}
-		d.step()
+		want := restTick
+		if d.step() {
+			want = deliverTick
+		}
+		if want != every {
+			every = want
+			t.Reset(every)
+		}
 		d.rateMu.Lock()
 		d.rate.sample(time.Now(), d.spool.Delivered())
 		d.rateMu.Unlock()
@@ -144,9 +154,10 @@ func (d *deliverer) adopt(v *view) {
 	d.view = v
 }
 
-// step lets time pass and sends what may go. Health is told after mu is
-// released: it may call back into who asks for Stats.
-func (d *deliverer) step() {
+// step lets time pass and sends what may go; it tells whether there is anything to
+// deliver. Health is told after mu is released: it may call back into who asks for Stats.
+func (d *deliverer) step() (busy bool) {
+	busy = true // also after a panic
 	d.mu.Lock()
 	defer d.settled()
 	now := d.now()
@@ -156,10 +167,12 @@ func (d *deliverer) step() {
 			d.overdue(s, now)
 		}
 	}
-	for _, q := range d.spool.Queues() {
+	queues := d.spool.Queues()
+	for _, q := range queues {
 		d.fill(q.ID, now)
 	}
 	d.prune(now)
+	return len(queues)+len(d.shipping) > 0
 }
 
 // settled ends what was done with mu held. A record that made us panic is set

@@ -9,9 +9,12 @@ import (
 
 const (
 	// janitorTick is how often the janitor lets time pass in a worker that has
-	// something to wait for, and idleTick in one that has not.
+	// something to wait for, and idleTick in one that has not. Where nobody has had
+	// anything for idleAfter it comes no more often itself: each time costs a busy
+	// processor two switches of threads.
 	janitorTick = 10 * time.Millisecond
 	idleTick    = 100 * time.Millisecond
+	idleAfter   = time.Second
 	// sweepInterval is how often a worker looks for backends that left the
 	// configuration.
 	sweepInterval = int64(time.Second)
@@ -28,22 +31,35 @@ func (s *Service) janitor() {
 	defer s.running.Done()
 	t := time.NewTicker(janitorTick)
 	defer t.Stop()
-	turn := 0
+	every := janitorTick
+	var now, swept, busy time.Time
 	for {
 		select {
 		case <-s.stop:
 			return
-		case <-t.C:
+		case now = <-t.C:
 		}
-		turn++
-		idle := turn%int(idleTick/janitorTick) == 0
+		idle := now.Sub(swept) >= idleTick-janitorTick/2
 		if idle {
+			swept = now
 			s.closeRetired()
 		}
 		for _, w := range s.workers {
-			if idle || w.active.Load() {
+			active := w.active.Load()
+			if active {
+				busy = now
+			}
+			if idle || active {
 				w.group.Wake()
 			}
+		}
+		want := janitorTick
+		if now.Sub(busy) >= idleAfter {
+			want = idleTick
+		}
+		if want != every {
+			every = want
+			t.Reset(every)
 		}
 	}
 }

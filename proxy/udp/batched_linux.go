@@ -19,9 +19,10 @@ const turnBatches = 4
 // hotBatches is how many full batches in a row make a socket hot.
 const hotBatches = 4
 
-// yieldTurns is after how many turns other goroutines may have the processor: a busy loop makes no call that the
-// runtime knows of, and would be made to give way only after 10 ms.
-const yieldTurns = 16
+// yieldAfter is after how many datagrams other goroutines may have the processor: a busy loop makes no call that the
+// runtime knows of, and would be made to give way only after 10 ms. Giving way wakes a thread that then looks for work,
+// so it is not done by the turn: a loop with small batches waits often enough.
+const yieldAfter = 16 * DefaultBatch
 
 // batched is the loop that moves datagrams in batches. One goroutine runs it to completion: it takes the ready sockets
 // from epoll, reads one batch from each, calls the handler, sends what was queued, and begins again. A socket that
@@ -37,6 +38,7 @@ type batched struct {
 	events [turnEvents]unix.EpollEvent
 	ready  [turnEvents]*Conn
 	hot    []*Conn // read in each turn without being asked for, and not in epoll's set
+	read   int     // datagrams since other goroutines last had the processor
 }
 
 func newBatched(g *Group) (*batched, error) {
@@ -48,7 +50,7 @@ func newBatched(g *Group) (*batched, error) {
 }
 
 func (b *batched) run() error {
-	for turns := 1; ; turns++ {
+	for {
 		look := b.poll.wait
 		if len(b.hot) > 0 {
 			look = b.poll.look
@@ -61,7 +63,8 @@ func (b *batched) run() error {
 			return nil
 		}
 		b.turn(b.events[:n])
-		if turns%yieldTurns == 0 {
+		if b.read >= yieldAfter {
+			b.read = 0
 			runtime.Gosched()
 		}
 	}
@@ -163,6 +166,7 @@ func (b *batched) receive(c *Conn) int {
 		}
 		return 0
 	}
+	b.read += n
 	b.g.received(c, b.io.packets(c, n))
 	return n
 }

@@ -25,8 +25,8 @@
 //
 // The runtime is not told of the calls that do not wait, and of the one that waits it takes notice only after a while.
 // So a Group holds one of the runtime's processors (GOMAXPROCS) nearly always. A program should have one more of them
-// than it has Groups, however many cores there are: else what its other goroutines do waits for up to 10 ms. Every 16th
-// turn gives way to them in any case.
+// than it has Groups, however many cores there are: else what its other goroutines do waits for up to 10 ms. After every
+// 1,024 datagrams it gives way to them in any case.
 //
 // The plain path (GroupConfig.Plain, and every system but Linux) has a goroutine for each socket and one system call
 // for each datagram. It calls the Handler under one lock, a turn for each datagram, so that a Handler cannot tell the
