@@ -25,6 +25,14 @@ func TestD37CacheHitAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestD37NoStageAllocates(t *testing.T) {
+	for _, s := range stages(t) {
+		if n := testing.AllocsPerRun(1000, s.run); n != 0 {
+			t.Errorf("%s: %v allocations", s.name, n)
+		}
+	}
+}
+
 func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
 	f := newFront(t, setup{workers: 1})
 	q := withOPT(asking("www.example.com.", 1), 1232, true)

@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"encoding/hex"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/netip"
@@ -97,6 +98,52 @@ func TestO33APanicCostsOnePacketOfItsBatch(t *testing.T) {
 			t.Errorf("%v", logs.All())
 		}
 	})
+}
+
+func TestO33APanicWhileABatchIsReadAheadCostsOnePacket(t *testing.T) {
+	f, _, logs := faulty(t, setup{workers: 1})
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(f.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f.lockBooks()           // so that the packets come in one batch
+	f.seed = maphash.Seed{} // nothing can be hashed: the well-formed ones
+	want := map[uint16]bool{}
+	for i := range uint16(40) {
+		m := asking("www.example.", dns.TypeA)
+		m.Id = i
+		raw := packed(t, m)
+		if i%4 != 2 {
+			want[i] = true
+			raw = raw[:dnswire.HeaderLen]
+		}
+		if _, err := c.Write(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.unlockBooks()
+	buf := make([]byte, 4096)
+	for len(want) > 0 {
+		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("%d were not answered: %v", len(want), err)
+		}
+		if id := dnswire.ID(buf); !want[id] || n != dnswire.HeaderLen || buf[3]&dnswire.RcodeMask != dnswire.FormErr {
+			t.Errorf("%x", buf[:n])
+		}
+		delete(want, dnswire.ID(buf))
+	}
+	f.panics(t, 10)
+	if s := f.Stats(); s.Drops[UDP][DropPanic] != 10 || s.Queries[UDP] != 40 {
+		t.Errorf("%d were dropped of %d", s.Drops[UDP][DropPanic], s.Queries[UDP])
+	}
+	if logs.Len() != 1 {
+		t.Errorf("%v", logs.All())
+	}
 }
 
 func TestO33APanicOnTheWayToABackendIsAnsweredAndLeavesNothingBehind(t *testing.T) {

@@ -48,8 +48,8 @@ type worker struct {
 
 	// What is at hand, for when it makes us panic (fault.go).
 	at      int       // index of the packet in its batch
-	reading bool      // ahead of it
-	single  bool      // a packet ahead makes reading panic: no more of it in this batch
+	reading reading   // what of
+	single  bool      // a packet ahead makes reading panic: no more of that in this batch
 	flight  *flight   // whose reply or timer it is
 	entered *flight   // in the table, not in the wheel yet
 	given   *waiter   // counted as in flight, and in no flight
@@ -105,13 +105,7 @@ func (w *worker) receiveSome(c *udp.Conn, batch []udp.Packet) (n int) {
 	w.book.mu.Lock()
 	defer func() {
 		if fault := recover(); fault != nil {
-			if n = w.at; w.reading { // nothing was done yet: it is found again, with the packet at hand
-				w.reading, w.single = false, true
-			} else {
-				w.s.faults.Caught(fault, batch[w.at].Data)
-				w.mend(w.goOn)
-				n++
-			}
+			n = w.recovered(fault, batch)
 		}
 		w.book.mu.Unlock()
 	}()
@@ -130,6 +124,33 @@ func (w *worker) receiveSome(c *udp.Conn, batch []udp.Packet) (n int) {
 	return len(batch)
 }
 
+// reading says what is being read: nothing, packets ahead of the one at hand, or that one.
+type reading uint8
+
+const (
+	readingNothing reading = iota
+	readingAhead
+	readingOne
+)
+
+// recovered puts in order what a panic left of a batch, and returns how many packets of it
+// are done.
+func (w *worker) recovered(fault any, batch []udp.Packet) int {
+	what := w.reading
+	w.reading = readingNothing
+	switch what {
+	case readingAhead: // nothing was done yet; without reading ahead the packet is found that it was
+		w.single = true
+		return w.at
+	case readingOne:
+		w.book.came(UDP)
+	case readingNothing:
+	}
+	w.s.faults.Caught(fault, batch[w.at].Data)
+	w.mend(w.goOn)
+	return w.at + 1
+}
+
 // readAhead is how many queries are read before the first of them is answered: enough
 // that the memory for the last ones comes while the first ones are served, and few enough
 // for what was read to stay in the processor's first cache.
@@ -137,7 +158,7 @@ const readAhead = 16
 
 // prepare reads what comes next of a batch, and has the cache's memory fetched for it.
 func (w *worker) prepare(batch []udp.Packet) {
-	w.reading = true
+	w.reading = readingAhead
 	cache := w.t.set.cache
 	for i := range batch {
 		x := &w.ahead[i]
@@ -151,7 +172,7 @@ func (w *worker) prepare(batch []udp.Packet) {
 			cache.fetchEntry(x.hash)
 		}
 	}
-	w.reading = false
+	w.reading = readingNothing
 }
 
 // clients answers what it can of a batch at once, and sends the rest on its way.
@@ -170,7 +191,9 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 			w.s.regard(t, i, len(batch), UDP, p.Dest, p.Data)
 		}
 		if w.single {
+			w.reading = readingOne
 			w.s.read(&w.ahead[i%readAhead], p.Data)
+			w.reading = readingNothing
 		} else if i%readAhead == 0 {
 			w.prepare(batch[i:min(i+readAhead, len(batch))])
 		}
