@@ -81,6 +81,7 @@ type Entry struct {
 	Paused       bool          // proof of health is wanted after a pause of the node
 	HandedOver   bool          // withdrawn because another site was seen, and not announced since
 	OtherSite    bool          // every prefix is announced by another site that is not demoted, as of less than a lease ago
+	OtherStands  bool          // and was so after our own demotion had become known
 }
 
 // Input is everything that a decision depends on.
@@ -175,7 +176,8 @@ func decideDown(e *Entry) Decision {
 	case "demote":
 		d.State = Demoted
 	case "hand-over":
-		if e.OtherSite {
+		// Sites that fall ill at the same moment must not hand over to one another: each is demoted first, and looks again.
+		if e.OtherSite && (e.Was == Withdrawn || e.OtherStands) {
 			d.Reason = ReasonHandedOver
 		} else {
 			d.State, d.Reason = Demoted, ReasonNoOtherSite

@@ -49,7 +49,11 @@ type entryState struct {
 	paused       map[string]bool            // services that must prove themselves after a pause
 	handedOver   bool                       // withdrawn because another site was seen, and not announced since
 	otherSeen    map[netip.Prefix]time.Time // last sighting of another site's route
+	demotedSince time.Time                  // zero: it is not
 }
+
+// knownAfter is how long the routers may take to tell all sites that a route was demoted.
+const knownAfter = 500 * time.Millisecond
 
 func newEngine(s Settings, m *memory, now time.Time) *engine {
 	e := &engine{services: map[string]Service{}, entries: map[string]*entryState{}, memory: m}
@@ -189,9 +193,11 @@ func (e *engine) input(x *entryState, now time.Time) Entry {
 	}
 	in.DrainSince, in.DrainReason = e.drainOf(x)
 	in.OtherSite = len(x.config.Prefixes) > 0
+	in.OtherStands = in.OtherSite && !x.demotedSince.IsZero()
 	for _, p := range x.config.Prefixes {
 		seen, ok := x.otherSeen[p]
 		in.OtherSite = in.OtherSite && ok && now.Sub(seen) < e.lease
+		in.OtherStands = in.OtherStands && in.OtherSite && seen.Sub(x.demotedSince) >= knownAfter
 	}
 	return in
 }
@@ -238,6 +244,12 @@ func (e *engine) take(x *entryState, in *Entry, d Decision, now time.Time) (Even
 		x.handedOver = d.Reason == ReasonHandedOver || x.handedOver && d.State == Withdrawn
 	}
 	m.Announced = d.State != Withdrawn
+	switch {
+	case d.State != Demoted:
+		x.demotedSince = time.Time{}
+	case x.demotedSince.IsZero():
+		x.demotedSince = now
+	}
 	old := x.decision
 	x.decision = d
 	if old.State == d.State && old.Reason == d.Reason {

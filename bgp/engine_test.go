@@ -242,6 +242,20 @@ func TestA21HandOver(t *testing.T) {
 	})
 }
 
+// TestA21SitesThatFallIllTogetherStay: what was seen of another site before everybody could know that we are demoted says
+// nothing: it may have fallen ill for the same reason, and hand over to us.
+func TestA21SitesThatFallIllTogetherStay(t *testing.T) {
+	newLife(t, anycast(func(a *AnycastConfig) { a.WhenDown = "hand-over" })).replay([]step{
+		{0, svcUp, "announced"},
+		{900 * time.Millisecond, "see", "announced"},
+		{1 * s, svcDown, "demoted no-other-site"},
+		{1*s + 100*time.Millisecond, "see", "demoted no-other-site"}, // on its way before the other one's mark
+		{3 * s, nil, "demoted no-other-site"},
+		{1 * m, nil, "demoted no-other-site"},
+		{1*m + 1*s, "see", "withdrawn handed-over"}, // one that is well
+	})
+}
+
 // TestA21TheOtherSiteMayGoAtAnyTime: a site that has handed over comes back whenever no other one is seen, whatever it
 // waits for itself.
 func TestA21TheOtherSiteMayGoAtAnyTime(t *testing.T) {

@@ -70,7 +70,9 @@ func (s *soak) startClients(ctx context.Context) error {
 			}
 			s.ask(ctx, asker{dns: true, stream: d.transport != load.UDP}, d.name, d.share*dns, g.Run, g.Books)
 		}
-		https := newHTTPSClient(0.01 * dns)
+		https := newHTTPSClient(0.01*dns, func(name string, try int, err error) {
+			s.log.https(time.Since(s.start), name, try, err)
+		})
 		s.ask(ctx, asker{dns: true, stream: true}, "DNS over HTTPS", 0.01*dns, https.run, https.snapshot)
 		return s.startNAS(ctx)
 	})

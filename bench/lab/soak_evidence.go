@@ -21,6 +21,7 @@ import (
 //
 //	events.log      what happened, as it was printed
 //	clients.csv     the clients' books after each event
+//	https.csv       each try over HTTPS that failed, and why
 //	samples.csv     what the nodes were like, every two seconds
 //	accounting.csv  each accounting record: what the NAS knows of it, and what the servers have
 //	lab/            the programs' logs and configurations, and the servers' detail files
@@ -35,7 +36,7 @@ type evidence struct {
 func newEvidence(into string, out io.Writer) (*evidence, error) {
 	e := &evidence{dir: into, out: out, files: map[string]*os.File{}}
 	for name, head := range map[string]string{
-		"events.log": "", "samples.csv": readingHead,
+		"events.log": "", "samples.csv": readingHead, "https.csv": "seconds,name,try,error\n",
 		"clients.csv": "seconds,client,sent,answered,lost,wrong,waiting,asked_again,servfail,p50_ms,p99_ms,max_ms\n",
 	} {
 		file, err := os.Create(filepath.Join(into, name))
@@ -74,6 +75,10 @@ func (e *evidence) say(at time.Duration, text string) {
 }
 
 func (e *evidence) sample(r reading) { e.write("samples.csv", r.csv()) }
+
+func (e *evidence) https(at time.Duration, name string, try int, err error) {
+	e.write("https.csv", fmt.Sprintf("%.3f,%s,%d,%q\n", at.Seconds(), name, try, err))
+}
 
 // books writes the clients' books.
 func (e *evidence) books(at time.Duration, s *soak) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,19 +24,20 @@ import (
 type httpsClient struct {
 	every  time.Duration
 	client http.Client
+	failed func(name string, try int, err error) // told of each try that failed
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
 	books load.Books
 }
 
-func newHTTPSClient(rate float64) *httpsClient {
-	c := &httpsClient{every: time.Duration(float64(time.Second) / rate)}
+func newHTTPSClient(rate float64, failed func(name string, try int, err error)) *httpsClient {
+	c := &httpsClient{failed: failed, every: time.Duration(float64(time.Second) / rate)}
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: netip.MustParseAddr(subscriberAddress).AsSlice()}}
 	c.client.Transport = &http.Transport{
 		ForceAttemptHTTP2: true,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second}, // as browsers find dead connections
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},                                     //nolint:gosec // the soak's own certificate
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second}, // as browsers find dead connections
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},                                             //nolint:gosec // the soak's own certificate
 		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 			err = within(subscribers, func() error {
 				conn, err = dialer.DialContext(ctx, network, address)
@@ -96,8 +98,10 @@ func (c *httpsClient) ask(n int) {
 		switch {
 		case err != nil || fate == load.Failed:
 			if err == nil {
+				err = errors.New(fate.String())
 				c.book(func(b *load.Books) { b.Fates[fate]++ })
 			}
+			c.failed(name, try, err)
 			continue
 		case fate == load.Right:
 			c.book(func(b *load.Books) { b.Answered++; b.Fates[fate]++; b.Latency.Add(time.Since(due)) })
