@@ -162,7 +162,7 @@ func failovers() []failover {
 		{drive.Killed, true, "is killed", "is killed"},
 		{drive.Frozen, true, "is frozen", "is frozen"},
 		{drive.Silent, false, "is black-holed", "is black-holed"},
-		{drive.Failing, false, "answers SERVFAIL, to probes too", "answers Status-Server and no login, as with a database that hangs"},
+		{drive.Failing, false, "answers SERVFAIL, to probes too", "answers Status-Server and no login (its database hangs)"},
 	}
 	var dns, rad []failover
 	for _, way := range ways {

@@ -16,6 +16,7 @@ type sample struct {
 	busy                      float64 // cores that it kept busy
 	lost, wrong, sent, resent uint64
 	asked                     uint64 // what came to the backends
+	unfit                     uint64 // answers that the latencies lack, since the load stood still meanwhile
 	slowest                   time.Duration
 	recovered                 time.Duration
 	trouble                   []uint32 // per drive.TroubleStep since the backend broke
@@ -77,7 +78,7 @@ func (i *instance) measure(ctx context.Context, core int, l load) (sample, error
 	return sample{
 		rate: float64(r.Answered) / r.Elapsed.Seconds(), cpu: cpu, user: cpu * (after.user - before.user) / max(1, ticks),
 		busy: used.Seconds() / r.Elapsed.Seconds(), p50: us(r.Latency.Quantile(0.5)), p99: us(r.Latency.Quantile(0.99)),
-		lost: r.Lost, wrong: r.Wrong, sent: r.Sent, resent: r.Resent, asked: r.Asked, slowest: r.Slowest, recovered: r.Recovered,
+		lost: r.Lost, wrong: r.Wrong, sent: r.Sent, resent: r.Resent, asked: r.Asked, unfit: r.Unfit, slowest: r.Slowest, recovered: r.Recovered,
 		trouble: r.Trouble, resident: after.resident, faulty: r.Faulty,
 	}, nil
 }
@@ -96,6 +97,7 @@ func lost(s sample) uint64  { return s.lost }
 func wrong(s sample) uint64 { return s.wrong }
 func sent(s sample) uint64  { return s.sent }
 func asked(s sample) uint64 { return s.asked }
+func unfit(s sample) uint64 { return s.unfit }
 
 // rounds are the samples of one entrant.
 type rounds []sample

@@ -56,7 +56,7 @@ type Result struct {
 	Elapsed                           time.Duration
 	Latency                           load.Histogram
 	Slowest                           time.Duration // with those that were under way at End
-	Behind                            time.Duration // open loop: how late the driver itself was at most
+	Unfit                             uint64        // answers that Latency lacks, since the driver stood still meanwhile
 	Faulty                            string        // the first wrong reply
 
 	// Trouble is, for each TroubleStep since Midway, how many of the requests that were due then were lost, wrong, sent again
@@ -93,6 +93,7 @@ type driver struct {
 	turn     int // socket that sends next, open loop
 	counting bool
 	broken   int64 // ns, when Midway was; 0: not yet
+	stood    int64 // ns, until when the driver last stood still
 	err      error
 }
 
@@ -165,7 +166,10 @@ func (d *driver) run(ctx context.Context) error {
 	d.begin = time.Now()
 	begin, midway, end := int64(d.cfg.Warmup), int64(d.cfg.Warmup+d.cfg.For/3), int64(d.cfg.Warmup+d.cfg.For)
 	var began int64
-	for looked, now := int64(0), int64(0); ; now = d.now() {
+	for looked, now, last := int64(0), int64(0), int64(0); ; last, now = now, d.now() {
+		if d.cfg.Rate > 0 && now-last > int64(standing) {
+			d.stood = now
+		}
 		switch {
 		case !d.counting && now >= begin:
 			d.counting, began = true, now
@@ -196,6 +200,10 @@ func (d *driver) run(ctx context.Context) error {
 	}
 }
 
+// standing is how long a turn of the open loop never takes, unless the machine gives its core to somebody else. The driver
+// waits for no server: what was under way meanwhile says nothing about one.
+const standing = 500 * time.Microsecond
+
 // lookEvery is how often what was waited for too long is looked for.
 const lookEvery = 10 * time.Millisecond
 
@@ -223,7 +231,7 @@ func (d *driver) settle(now int64) {
 			}
 		}
 	}
-	r.Lost, r.Wrong, r.Resent, r.Faulty, r.Slowest = d.r.Lost, d.r.Wrong, d.r.Resent, d.r.Faulty, d.r.Latency.Max()
+	r.Lost, r.Wrong, r.Resent, r.Faulty, r.Slowest = d.r.Lost, d.r.Wrong, d.r.Resent, d.r.Faulty, d.r.Slowest
 	r.Trouble, r.Recovered = d.r.Trouble, d.r.Recovered
 	d.r = r
 }
@@ -265,7 +273,6 @@ func (d *driver) askByClock(now int64) {
 		}
 		s := d.turn
 		d.turn = (d.turn + 1) % len(d.fds)
-		d.r.Behind = max(d.r.Behind, time.Duration(now-due))
 		if !d.request(s, due) {
 			d.next++ // every identifier is taken: it is lost before it is sent
 			d.r.Sent++
@@ -341,7 +348,12 @@ func (d *driver) reply(s int, b []byte, now int64) {
 		return
 	}
 	d.r.Answered++
-	d.r.Latency.Add(time.Duration(now - sl.at))
+	d.r.Slowest = max(d.r.Slowest, time.Duration(now-sl.at))
+	if sl.at < d.stood {
+		d.r.Unfit++
+	} else {
+		d.r.Latency.Add(time.Duration(now - sl.at))
+	}
 	if sl.resent || now-sl.at > int64(d.cfg.Slow) {
 		d.noticed(sl)
 	}
