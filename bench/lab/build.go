@@ -36,7 +36,8 @@ type laboratory struct {
 	bird     *bird
 	frr      *frr
 	access   *bird
-	watchers []*watcher
+	watchers []*watcher // of the core's routers: BIRD, FRR
+	kernels  []*watcher // of what forwards there
 	sites    int
 	nodes    [maxSites + 1]*node // by site, from 1
 	unbound  [maxSites + 1][3]*process
@@ -51,7 +52,8 @@ const overIPv6 = "DNS over IPv6"
 
 // traffic is load that goes on.
 type traffic struct {
-	name   string
+	name string
+	service
 	rate   float64
 	may    uint64 // may be lost
 	books  func() load.Books
@@ -169,6 +171,7 @@ func (l *laboratory) startRouters(export bool, every time.Duration) error {
 		return err
 	}
 	l.watchers = []*watcher{watch(l.ctx, l.bird, every), watch(l.ctx, l.frr, every)}
+	l.kernels = []*watcher{watch(l.ctx, &kernel{namespace: core1}, every), watch(l.ctx, &kernel{namespace: core2}, every)}
 	return nil
 }
 
@@ -281,7 +284,7 @@ func (l *laboratory) startLoad(names int) error {
 			if err != nil {
 				return err
 			}
-			l.begin(l.ctx, d.name, d.rate, g.Run, g.Books)
+			l.begin(l.ctx, d.name, dns, d.rate, g.Run, g.Books)
 		}
 		auth, acct := netip.MustParseAddrPort("192.0.2.18:1812"), netip.MustParseAddrPort("192.0.2.18:1813")
 		r, err := load.NewRADIUS(load.RADIUSConfig{
@@ -292,13 +295,13 @@ func (l *laboratory) startLoad(names int) error {
 		if err != nil {
 			return err
 		}
-		l.begin(l.ctx, "RADIUS", radiusRate, r.Run, r.Books)
+		l.begin(l.ctx, "RADIUS", radius, radiusRate, r.Run, r.Books)
 		return nil
 	})
 }
 
-func (l *laboratory) begin(ctx context.Context, name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
-	t := &traffic{name: name, rate: rate, books: books, result: make(chan outcome, 1)}
+func (l *laboratory) begin(ctx context.Context, name string, of service, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
+	t := &traffic{name: name, service: of, rate: rate, books: books, result: make(chan outcome, 1)}
 	l.traffic = append(l.traffic, t)
 	go func() {
 		b, err := run(ctx)

@@ -39,7 +39,7 @@ type play struct {
 	rows    []row
 	notes   []string // the routers' histories, where a bound was broken
 
-	why string // why something may be lost
+	why []string // why something may be lost
 }
 
 // ErrBusy says that something took longer than its bound, and that the machine let a node stand still meanwhile: it
@@ -152,8 +152,8 @@ func (p *play) never(what, prefix string, since time.Time, bad func(view) bool) 
 
 // stood is never, for both prefixes of a site's announced paths.
 func (p *play) stood(site int, since time.Time) {
-	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
-		p.never(fmt.Sprintf("%s route of node %d gone", name, site), prefix, since, not(site, announced))
+	for _, s := range services {
+		p.never(fmt.Sprintf("%s route of node %d gone", s.name, site), s.prefix, since, not(site, announced))
 	}
 }
 
@@ -184,18 +184,29 @@ func (p *play) backendIs(site int, name, role string, states ...string) func() b
 	}
 }
 
-// lossFor allows the loss of what is sent in a time, and of what was on its way: 50 ms of it.
-func (p *play) lossFor(d time.Duration, why string) {
+// lossFor allows the loss of what a service is sent in a time, and of what was on its way: 50 ms of it.
+func (p *play) lossFor(s service, d time.Duration, why string) {
 	for _, t := range p.traffic {
-		t.may += uint64(t.rate*(d+50*time.Millisecond).Seconds()) + 1
+		if t.service.name == s.name {
+			t.may += uint64(t.rate*(d+50*time.Millisecond).Seconds()) + 1
+		}
 	}
-	p.why = why
+	p.why = append(p.why, s.name+": "+why)
 }
 
-// moved is how long the router that the subscribers use still had a way to a site.
-func (p *play) moved(prefix string, since time.Time, site int) (time.Duration, error) {
-	at, err := p.until(p.watchers[0], prefix, since, elsewhere(site), 20*time.Second)
-	return at.Sub(since), err
+// lossUntilMoved allows the loss of what a service is sent from since on until no router of the core sends to a site any
+// more.
+func (p *play) lossUntilMoved(s service, since time.Time, site int, why string) error {
+	var moved time.Duration
+	for _, w := range p.kernels {
+		at, err := p.until(w, s.prefix, since, around(site), 20*time.Second)
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, w.tell(s.prefix, p.begin))
+		}
+		moved = max(moved, at.Sub(since))
+	}
+	p.lossFor(s, moved, fmt.Sprintf("%s, until no router sent to node %d any more, %s", why, site, short(moved)))
+	return nil
 }
 
 // settle ends the load, and holds it to what may be lost.
@@ -259,8 +270,8 @@ func (p *play) table(out io.Writer, s Scenario) bool {
 		}
 		fmt.Fprintf(out, "  %-44s %-5s %9s  (at most %s)%s\n", r.what, r.at, short(r.took), r.bound, mark)
 	}
-	if p.why != "" {
-		fmt.Fprintf(out, "  what may be lost: %s\n", p.why)
+	for _, why := range p.why {
+		fmt.Fprintf(out, "  what may be lost: %s\n", why)
 	}
 	return held
 }

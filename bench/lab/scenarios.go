@@ -11,7 +11,7 @@ func Scenarios() []Scenario {
 		{Name: "node-starved", Says: "node 1 may run for a fifth of each 200 ms only, for 6 s", play: nodeStarved},
 		{Name: "speaker-killed", Says: "the speakers of node 1 are killed", play: speakerKilled},
 		{Name: "speaker-frozen", Says: "the speakers of node 1 are stopped (SIGSTOP)", play: speakerFrozen},
-		{Name: "drain-and-stop", Says: "node 1's DNS is drained, put back, and then node 1 is stopped (SIGTERM)", play: drainAndStop},
+		{Name: "drain-and-stop", Says: "node 1's DNS and then its RADIUS are drained, put back, and then node 1 is stopped (SIGTERM)", play: drainAndStop},
 		{Name: "link-cut", Says: "the link between node 1 and the first router goes down, and comes back", play: linkCut},
 		{Name: "router-restarted", Says: "the first router's BIRD is killed, and started again after a second", play: routerRestarted},
 		{Name: "rolling-upgrade", Says: "each node in turn is stopped (SIGTERM) and started again", play: rollingUpgrade},

@@ -120,6 +120,7 @@ func (p *play) eachBackend(do func(*process) error) error {
 }
 
 func siteBackendsKilled(p *play) error {
+	begin := time.Now()
 	if err := p.eachBackend((*process).kill); err != nil {
 		return err
 	}
@@ -130,11 +131,11 @@ func siteBackendsKilled(p *play) error {
 	if err := p.step("RADIUS route of node 1 gone", radiusPrefix, since, is(1, absent), p.timing.foundRADIUS()+200*time.Millisecond); err != nil {
 		return err
 	}
-	moved, err := p.moved(radiusPrefix, p.begin, 1)
-	if err != nil {
-		return err
+	for _, s := range services {
+		if err := p.lossUntilMoved(s, begin, 1, "what site 1 was asked while it had no backend"); err != nil {
+			return err
+		}
 	}
-	p.lossFor(moved, "what site 1 was asked while it had no backend and the router had not moved")
 	restarted := time.Now()
 	if err := p.eachBackend((*process).start); err != nil {
 		return err
@@ -158,11 +159,9 @@ func flapping(p *play) error {
 		if err := p.step(fmt.Sprintf("%d: DNS route of node 1 gone", round), dnsPrefix, since, is(1, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 			return err
 		}
-		moved, err := p.moved(dnsPrefix, begin, 1)
-		if err != nil {
+		if err := p.lossUntilMoved(dns, begin, 1, "what site 1 was asked while it had no resolver"); err != nil {
 			return err
 		}
-		p.lossFor(moved, "what site 1 was asked while it had no resolver and the router had not moved")
 		restarted := time.Now()
 		if err := errors.Join(p.unbound[1][1].start(), p.unbound[1][2].start()); err != nil {
 			return err

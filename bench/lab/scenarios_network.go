@@ -20,7 +20,8 @@ func linkCut(p *play) error {
 	if err := p.stepAt(first, "RADIUS turns to another link", radiusPrefix, since, movedFrom(1), time.Second); err != nil {
 		return err
 	}
-	p.lossFor(0, "what was on the link, and IPv6 for a second after it is up: Linux waits so long before it answers neighbour discovery on it, while the node's default route uses it again at once")
+	p.lossFor(radius, 0, "what was on the link")
+	p.lossFor(dns, 0, "what was on the link, and IPv6 for a second after it is up: Linux waits so long before it answers neighbour discovery on it, while the node's default route uses it again at once")
 	for _, t := range p.traffic {
 		if t.name == overIPv6 {
 			t.may += uint64(1.2 * t.rate)
@@ -37,9 +38,9 @@ func linkCut(p *play) error {
 	if err := p.stepAt(first, "DNS route of node 1 back", dnsPrefix, up, is(1, announced), 9*time.Second+reconnect); err != nil {
 		return err
 	}
-	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
-		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
-		if _, ok := second.some(prefix, since, not(1, announced)); ok {
+	for _, s := range services {
+		r := row{what: s.name + " route of node 1 gone", at: second.label(), text: "never"}
+		if _, ok := second.some(s.prefix, since, not(1, announced)); ok {
 			r.text, r.violation = "it was", true
 		}
 		p.rows = append(p.rows, r)
@@ -60,7 +61,9 @@ func routerRestarted(p *play) error {
 	moved := time.Since(since)
 	const bound = 2 * time.Second // of the routers among themselves, where the end of a TCP connection may have to be sent twice
 	p.rows = append(p.rows, row{what: "the subscribers turn to the second router", at: "BIRD", took: moved, bound: bound, violation: moved > bound})
-	p.lossFor(moved, "what was on its way through the first router")
+	for _, s := range services {
+		p.lossFor(s, moved, "what was on its way through the first router")
+	}
 	if err := p.pause(time.Second); err != nil {
 		return err
 	}
@@ -69,15 +72,15 @@ func routerRestarted(p *play) error {
 		return err
 	}
 	first, second := p.watchers[0], p.watchers[1]
-	for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
+	for _, s := range services {
 		for site := 1; site <= p.sites; site++ {
-			what := fmt.Sprintf("%s route of node %d back", name, site)
-			if err := p.stepAt(first, what, prefix, again, is(site, announced), reconnect); err != nil {
+			what := fmt.Sprintf("%s route of node %d back", s.name, site)
+			if err := p.stepAt(first, what, s.prefix, again, is(site, announced), reconnect); err != nil {
 				return err
 			}
 		}
-		r := row{what: name + " route of node 1 gone", at: second.label(), text: "never"}
-		if _, ok := second.some(prefix, since, not(1, announced)); ok {
+		r := row{what: s.name + " route of node 1 gone", at: second.label(), text: "never"}
+		if _, ok := second.some(s.prefix, since, not(1, announced)); ok {
 			r.text, r.violation = "it was", true
 		}
 		p.rows = append(p.rows, r)

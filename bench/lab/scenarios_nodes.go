@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -13,25 +14,25 @@ const reconnect = 10 * time.Second
 
 // bothGone waits until neither route of node 1 is at either router.
 func (p *play) bothGone(since time.Time, bound time.Duration) error {
-	return errors.Join(
-		p.step("DNS route of node 1 gone", dnsPrefix, since, is(1, absent), bound),
-		p.step("RADIUS route of node 1 gone", radiusPrefix, since, is(1, absent), bound))
+	var errs []error
+	for _, s := range services {
+		errs = append(errs, p.step(s.name+" route of node 1 gone", s.prefix, since, is(1, absent), bound))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *play) bothBack(since time.Time, bound time.Duration) error {
-	return errors.Join(
-		p.step("DNS route of node 1 back", dnsPrefix, since, is(1, announced), bound),
-		p.step("RADIUS route of node 1 back", radiusPrefix, since, is(1, announced), bound))
+	var errs []error
+	for _, s := range services {
+		errs = append(errs, p.step(s.name+" route of node 1 back", s.prefix, since, is(1, announced), bound))
+	}
+	return errors.Join(errs...)
 }
 
-// siteLost allows the loss of what was sent to node 1 until the first router had moved.
+// siteLost allows the loss of what was sent to node 1 until the routers had moved.
 func (p *play) siteLost(since time.Time) error {
-	moved, err := p.moved(dnsPrefix, since, 1)
-	if err != nil {
-		return err
-	}
-	p.lossFor(moved, "what was on its way to node 1 until the router had moved, "+short(moved))
-	return nil
+	const why = "what was on its way to node 1"
+	return errors.Join(p.lossUntilMoved(dns, since, 1, why), p.lossUntilMoved(radius, since, 1, why))
 }
 
 func nodeKilled(p *play) error {
@@ -109,18 +110,18 @@ func speakerKilled(p *play) error {
 // backAfterLoss waits for the routes of node 1, of which it is known that they were gone after since.
 func (p *play) backAfterLoss(since time.Time, bound time.Duration) error {
 	for _, w := range p.watchers {
-		for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
-			gone, err := p.until(w, prefix, since, is(1, absent), bound)
+		for _, s := range services {
+			gone, err := p.until(w, s.prefix, since, is(1, absent), bound)
 			if err != nil {
 				return err
 			}
-			at, err := p.until(w, prefix, gone, is(1, announced), bound+20*time.Second)
+			at, err := p.until(w, s.prefix, gone, is(1, announced), bound+20*time.Second)
 			if err != nil {
 				return err
 			}
-			r := row{what: name + " route of node 1 back", at: w.label(), took: at.Sub(since), bound: bound}
+			r := row{what: s.name + " route of node 1 back", at: w.label(), took: at.Sub(since), bound: bound}
 			if r.violation = r.took > bound; r.violation {
-				p.notes = append(p.notes, w.tell(prefix, p.begin))
+				p.notes = append(p.notes, w.tell(s.prefix, p.begin))
 			}
 			p.rows = append(p.rows, r)
 		}
@@ -136,33 +137,43 @@ func speakerFrozen(p *play) error {
 	return p.backAfterLoss(since, lease+3*time.Second)
 }
 
-// drained waits for what a drain or a stop of node 1 does to a prefix: demoted, the router moves, withdrawn.
-func (p *play) drained(prefix, name string, since time.Time) error {
-	half := p.timing.drain / 2
+// drained waits for what a drain of node 1 does to a prefix: demoted, the router moves, withdrawn.
+func (p *play) drained(s service, since time.Time) error {
 	return errors.Join(
-		p.step(name+" route of node 1 demoted", prefix, since, is(1, demoted), 250*time.Millisecond),
-		p.step(name+" goes to another site", prefix, since, movedFrom(1), 500*time.Millisecond),
-		p.step(name+" route of node 1 gone", prefix, since, is(1, absent), half+500*time.Millisecond))
+		p.step("drained: "+s.name+" route of node 1 demoted", s.prefix, since, is(1, demoted), 250*time.Millisecond),
+		p.step("drained: "+s.name+" goes to another site", s.prefix, since, movedFrom(1), 500*time.Millisecond),
+		p.step("drained: "+s.name+" route of node 1 gone", s.prefix, since, is(1, absent), p.timing.drain/2+500*time.Millisecond))
 }
 
+// drainAndStop: first one service is drained beside the other, which stays, then that one too.
 func drainAndStop(p *play) error {
-	since := time.Now()
-	if err := p.nodes[1].tell("drain", "anycast/dns-vip"); err != nil {
-		return err
-	}
-	if err := p.drained(dnsPrefix, "drained: DNS", since); err != nil {
-		return err
-	}
-	p.never("RADIUS route of node 1 gone", radiusPrefix, since, not(1, announced))
-	if err := p.pause(time.Second); err != nil {
-		return err
+	entries := map[service]string{dns: "anycast/dns-vip", radius: "anycast/radius-vip"}
+	begin := time.Now()
+	for _, s := range services {
+		since := time.Now()
+		if err := p.nodes[1].tell("drain", "--force", entries[s]); err != nil { // --force: the second is the last one
+			return err
+		}
+		if err := p.drained(s, since); err != nil {
+			return err
+		}
+		if s == dns {
+			p.never("RADIUS route of node 1 gone", radiusPrefix, begin, not(1, announced))
+		}
+		if err := p.pause(time.Second); err != nil {
+			return err
+		}
 	}
 	again := time.Now()
-	if err := p.nodes[1].tell("undrain", "anycast/dns-vip"); err != nil {
-		return err
+	for _, s := range services {
+		if err := p.nodes[1].tell("undrain", entries[s]); err != nil {
+			return err
+		}
 	}
-	if err := p.step("undrained: DNS route of node 1 back", dnsPrefix, again, is(1, announced), p.timing.announceAfter+time.Second); err != nil {
-		return err
+	for _, s := range services {
+		if err := p.step("undrained: "+s.name+" route of node 1 back", s.prefix, again, is(1, announced), p.timing.announceAfter+time.Second); err != nil {
+			return err
+		}
 	}
 	if err := p.pause(time.Second); err != nil {
 		return err
@@ -170,18 +181,21 @@ func drainAndStop(p *play) error {
 	return p.stopped(1)
 }
 
-// stopped stops a node (SIGTERM) and waits for its end.
+// stopped stops a node (SIGTERM) and waits for its end: its routes go in two steps, and its addresses leave last (A14).
 func (p *play) stopped(site int) error {
 	n, since := p.nodes[site], time.Now()
+	leave := p.leaving(site)
 	if err := n.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	name := fmt.Sprintf("stopped: DNS route of node %d", site)
 	half := p.timing.drain / 2
-	if err := errors.Join(
-		p.step(name+" demoted", dnsPrefix, since, is(site, demoted), 250*time.Millisecond),
-		p.step(name+" gone", dnsPrefix, since, is(site, absent), half+500*time.Millisecond)); err != nil {
-		return err
+	for _, s := range services {
+		name := fmt.Sprintf("stopped: %s route of node %d", s.name, site)
+		if err := errors.Join(
+			p.step(name+" demoted", s.prefix, since, is(site, demoted), 250*time.Millisecond),
+			p.step(name+" gone", s.prefix, since, is(site, absent), half+500*time.Millisecond)); err != nil {
+			return err
+		}
 	}
 	bound := p.timing.drain + 6*time.Second // what is in flight may take a RADIUS request's 5 s
 	code, err := n.exitCode(bound + 20*time.Second)
@@ -197,6 +211,46 @@ func (p *play) stopped(site int) error {
 	}
 	p.rows = append(p.rows, row{what: fmt.Sprintf("stopped: addresses that node %d has left behind", site), at: "node",
 		text: fmt.Sprintf("%d", len(left)), violation: len(left) > 0})
+	return p.leftLast(site, since, <-leave)
+}
+
+// leaving tells when the first of a node's anycast addresses is gone; it looks until then.
+func (p *play) leaving(site int) <-chan time.Time {
+	first := make(chan time.Time, 1)
+	go func() {
+		defer close(first)
+		for p.ctx.Err() == nil {
+			if there, err := assigned(site); err == nil && len(there) < 3 {
+				first <- time.Now()
+				return
+			}
+			time.Sleep(glance)
+		}
+	}()
+	return first
+}
+
+// leftLast holds a node's addresses to having been there for as long as any router could send to them: the second half of
+// the drain lies in between.
+func (p *play) leftLast(site int, since, left time.Time) error {
+	r := row{what: fmt.Sprintf("stopped: addresses of node %d leave last", site), at: "node"}
+	for _, w := range slices.Concat(p.watchers, p.kernels) {
+		for _, s := range services {
+			want := is(site, absent)
+			if _, ok := w.router.(*kernel); ok {
+				want = around(site)
+			}
+			at, err := p.until(w, s.prefix, since, want, 0)
+			if err != nil {
+				return err
+			}
+			if after := left.Sub(at); r.text == "" || after < r.took {
+				r.took, r.text = after, fmt.Sprintf("%s after the last router had turned away", short(after))
+			}
+		}
+	}
+	r.violation = r.took < 0
+	p.rows = append(p.rows, r)
 	return nil
 }
 
@@ -209,9 +263,9 @@ func rollingUpgrade(p *play) error {
 		if err := p.nodes[site].start(); err != nil {
 			return err
 		}
-		for name, prefix := range map[string]string{"DNS": dnsPrefix, "RADIUS": radiusPrefix} {
-			what := fmt.Sprintf("started: %s route of node %d back", name, site)
-			if err := p.step(what, prefix, again, is(site, announced), p.timing.announceAfter+reconnect); err != nil {
+		for _, s := range services {
+			what := fmt.Sprintf("started: %s route of node %d back", s.name, site)
+			if err := p.step(what, s.prefix, again, is(site, announced), p.timing.announceAfter+reconnect); err != nil {
 				return err
 			}
 		}

@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -50,11 +49,11 @@ func allSickWithdraw(p *play) error {
 	}
 	p.never("RADIUS route of node 1 gone", radiusPrefix, p.begin, not(1, announced))
 	for _, t := range p.traffic {
-		if strings.HasPrefix(t.name, "DNS") {
+		if t.service == dns {
 			t.may = uint64(t.rate * time.Since(p.begin).Seconds())
 		}
 	}
-	p.why = "every DNS query while nobody had a route: when_down: withdraw is for prefixes that somebody else announces too"
+	p.why = append(p.why, "DNS: every query while nobody had a route: when_down: withdraw is for prefixes that somebody else announces too")
 	return nil
 }
 

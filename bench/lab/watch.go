@@ -18,6 +18,15 @@ const (
 	radiusPrefix = "192.0.2.18/32"
 )
 
+// service is one of those that the nodes have, with the prefix that scenarios mean.
+type service struct{ name, prefix string }
+
+var (
+	dns      = service{"DNS", dnsPrefix}
+	radius   = service{"RADIUS", radiusPrefix}
+	services = []service{dns, radius}
+)
+
 // both gives the prefixes that scenarios mean by one of them: DNS has one of each family, in one anycast entry.
 func both(prefix string) []string {
 	if prefix == dnsPrefix {
@@ -137,11 +146,6 @@ func is(site, state int) func(view) bool {
 
 func not(site, state int) func(view) bool {
 	return func(v view) bool { return v.down || v.paths[nodeSpace(site)] != state }
-}
-
-// elsewhere: the router sends to another site's node itself. The way over the other router may still lead to this one.
-func elsewhere(site int) func(view) bool {
-	return func(v view) bool { return strings.HasPrefix(v.best, "node-") && v.best != nodeSpace(site) }
 }
 
 func movedFrom(site int) func(view) bool {
