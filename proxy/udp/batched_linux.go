@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,10 +50,18 @@ func newBatched(g *Group) (*batched, error) {
 	return &batched{g: g, poll: p, io: newMmsg(g.batch, g.maxPacket)}, nil
 }
 
+// standstill is how long after the last look what was found to be ready may be out of date, because the process may have
+// stood still since; then it looks again, but not for ever.
+const (
+	standstill      = 100 * time.Millisecond
+	standstillLooks = 4
+)
+
 func (b *batched) run() error {
+	last, again := time.Now(), 0
 	for {
 		look := b.poll.wait
-		if len(b.hot) > 0 {
+		if len(b.hot) > 0 || again > 0 {
 			look = b.poll.look
 		}
 		n, err := look(b.events[:])
@@ -63,6 +72,16 @@ func (b *batched) run() error {
 			return nil
 		}
 		b.turn(b.events[:n])
+		// What came while we stood still is read before timers say that it did not.
+		now := time.Now()
+		late := now.Sub(last) > standstill
+		last = now
+		if late && again < standstillLooks {
+			again++
+			continue
+		}
+		again = 0
+		b.g.finish()
 		if b.read >= yieldAfter {
 			b.read = 0
 			runtime.Gosched()
@@ -103,7 +122,6 @@ func (b *batched) turn(events []unix.EpollEvent) {
 		}
 		read = b.pause(read)
 	}
-	b.g.finish()
 }
 
 // pause sends what was answered so far when enough was read.
@@ -111,7 +129,7 @@ func (b *batched) pause(read int) int {
 	if read < turnBatches*b.g.batch {
 		return read
 	}
-	b.g.finish()
+	b.g.sendAll()
 	return 0
 }
 

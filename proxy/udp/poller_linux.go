@@ -54,14 +54,10 @@ func (p *poller) look(events []unix.EpollEvent) (int, error) {
 	return p.found(events, n, errno)
 }
 
-// wait fills events with what is ready, as soon as something is, or when a signal came. After one, such as the SIGCONT after
-// a pause of the process, it looks: what lies there to be read is read before timers say that it never came.
+// wait fills events with what is ready, as soon as something is, or with nothing when a signal came.
 func (p *poller) wait(events []unix.EpollEvent) (int, error) {
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.ep),
 		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), ^uintptr(0), 0, 0)
-	if errno == unix.EINTR {
-		return p.look(events)
-	}
 	return p.found(events, n, errno)
 }
 
