@@ -242,6 +242,30 @@ func TestA16LongPauseNeedsProof(t *testing.T) {
 	})
 }
 
+// TestA15StarvedNode: the node gets to run again and again, each time later than the lease. Whatever its speakers hear then
+// is from after a proof, and none of it is a flap.
+func TestA15StarvedNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), nil)
+		n.SetServices(svcUp)
+		time.Sleep(time.Minute)
+		n.expect(t, "good")
+		for range 5 {
+			n.skew.Add(int64(4 * time.Second)) // the lease is 3 s
+			time.Sleep(200 * time.Millisecond)
+			n.expect(t, "none")
+			<-n.pauses
+		}
+		n.proven <- nil
+		n.expect(t, "good")
+		n.SetServices(svcDown)
+		n.SetServices(svcUp)
+		time.Sleep(10 * time.Second) // announce_after, not doubled
+		n.expect(t, "good")
+		n.close(t)
+	})
+}
+
 func TestA16ShortPauseChangesNoRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), nil)

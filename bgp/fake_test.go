@@ -101,6 +101,7 @@ type fakeSpeaker struct {
 	stamp    int64
 	closed   bool
 	report   Report
+	every    time.Duration // between two reports
 }
 
 // speakers is a launcher of fakes.
@@ -115,7 +116,7 @@ type fakeSpeakers struct {
 func (f *fakeSpeakers) launch(func(string)) (*child, error) {
 	ours, theirs := net.Pipe()
 	s := &fakeSpeaker{t: f.t, conn: theirs, exit: make(chan struct{}), mute: make(chan struct{}),
-		report: Report{State: Established, Since: time.Now()}}
+		every: 100 * time.Millisecond, report: Report{State: Established, Since: time.Now()}}
 	f.mu.Lock()
 	f.all = append(f.all, s)
 	f.births = append(f.births, time.Now())
@@ -216,11 +217,9 @@ func (s *fakeSpeaker) take(o Order) bool {
 }
 
 func (s *fakeSpeaker) talk() {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		s.mu.Lock()
-		r := s.report
+		r, every := s.report, s.every
 		s.mu.Unlock()
 		r.Margin = time.Hour
 		if WriteFrame(s.conn, r) != nil {
@@ -231,9 +230,16 @@ func (s *fakeSpeaker) talk() {
 			return
 		case <-s.mute:
 			return
-		case <-tick.C:
+		case <-time.After(every):
 		}
 	}
+}
+
+// starve lets it report only so often.
+func (s *fakeSpeaker) starve(every time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.every = every
 }
 
 // set changes what the fake reports.

@@ -120,6 +120,33 @@ func TestA15FrozenSpeakerIsKilledWithinTheLease(t *testing.T) {
 	})
 }
 
+// TestA15StarvedSpeaker: one that answers late lives while it answers within the lease, and not longer.
+func TestA15StarvedSpeaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFleet(t, testSettings(anycast(nil), neighbor("core-1", "10.0.0.1")), nil)
+		f.confirm(goodRoutes(), 5*time.Second)
+		f.fakes.get(0).starve(2800 * time.Millisecond) // the lease is 3 s
+		f.confirm(goodRoutes(), 30*time.Second)
+		if n := f.Neighbors()[0]; n.SpeakerDeaths != 0 || n.LeaseMarginSeconds > 0.25 {
+			t.Fatalf("it answers within the lease: %+v", n)
+		}
+		f.fakes.get(0).starve(3500 * time.Millisecond)
+		starved := time.Now()
+		f.confirm(goodRoutes(), 10*time.Second)
+		if n := f.Neighbors()[0]; f.fakes.count() != 2 || n.SpeakerDeaths != 1 || n.LastError != "speaker killed: no answer for 3s" {
+			t.Fatalf("%d speakers, %+v", f.fakes.count(), n)
+		}
+		// One answer was on its way yet.
+		if d := f.fakes.births[1].Sub(starved); d > 2800*time.Millisecond+3400*time.Millisecond {
+			t.Errorf("replaced after %v", d)
+		}
+		if got, _ := f.fakes.get(1).routes(); len(got) != 1 {
+			t.Errorf("the new one has %v", got)
+		}
+		f.close(t)
+	})
+}
+
 func TestA15RestartsBackOffAndAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFleet(t, testSettings(anycast(nil)), nil)

@@ -295,6 +295,7 @@ func movedLive(p *play) error {
 	if err := errors.Join(p.signalSpeakers(syscall.SIGCONT), p.nodes[1].signal(syscall.SIGCONT)); err != nil {
 		return err
 	}
+	// No requirement says how soon; a lease is when a node that is not would lose its routes.
 	if err := p.noted("node 1 is up", on, lease, func() bool {
 		s, err := p.nodes[1].status()
 		return err == nil && (s.State == "up" || s.State == "degraded")

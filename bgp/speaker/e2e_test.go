@@ -460,10 +460,7 @@ func TestA18RefusalsHaveTheirReason(t *testing.T) {
 
 func TestA18HoldTimeZeroIsToldInWords(t *testing.T) {
 	t.Parallel()
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: BIRD 2")
-		return
-	}
+	needE2E(t, "BIRD 2")
 	l := plainLink()
 	l.holdTime = 0
 	r := startBIRD(t, l)
@@ -482,10 +479,7 @@ func TestA18HoldTimeZeroIsToldInWords(t *testing.T) {
 
 func TestA18WhyASessionFellIsKept(t *testing.T) {
 	t.Parallel()
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: BIRD 2")
-		return
-	}
+	needE2E(t, "BIRD 2")
 	l := plainLink()
 	r := startBIRD(t, l)
 	c := startNode(t, linkSettings(l, r, vip))

@@ -164,10 +164,7 @@ func alarmed(c *bgp.Controller, name, words string) bool {
 }
 
 func TestA19AFloodIsClosedWhereAnotherSessionStands(t *testing.T) {
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: 300,000 routes")
-		return
-	}
+	needE2E(t, "300,000 routes")
 	f, good := startFlooder(t, 300_000), startGoRouter(t, localRouter)
 	s := floodSettings(f)
 	s.BGP.Neighbors = append(s.BGP.Neighbors, neighbor("core-1", good.address()))
@@ -198,10 +195,7 @@ func TestA19AFloodIsClosedWhereAnotherSessionStands(t *testing.T) {
 }
 
 func TestA19TheLastSessionStandsAFlood(t *testing.T) {
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: 300,000 routes, with SERENO_E2E=full 1,100,000")
-		return
-	}
+	needE2E(t, "300,000 routes, with SERENO_E2E=full 1,100,000")
 	routes := 300_000
 	if os.Getenv("SERENO_E2E") == "full" {
 		routes = 1_100_000 // a whole table of the Internet's

@@ -46,10 +46,7 @@ func (s site) becomes(state bgp.State, reason bgp.Reason) {
 
 func TestA21HandOverBetweenSites(t *testing.T) {
 	t.Parallel()
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: BIRD 2 and FRR")
-		return
-	}
+	needE2E(t, "BIRD 2 and FRR")
 	t.Run("bird", func(t *testing.T) {
 		l := plainLink()
 		l.export = true

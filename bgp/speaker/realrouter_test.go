@@ -18,7 +18,13 @@ import (
 // The tests with real BIRD 2 and FRR run under SERENO_E2E=1, where a missing
 // program is a failure. They need no root: the routers listen on loopback
 // addresses and ports of their own.
-func e2e() bool { return os.Getenv("SERENO_E2E") == "1" || os.Getenv("SERENO_E2E") == "full" }
+// needE2E leaves out a test that needs real programs, or much time, where nobody asked for it.
+func needE2E(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SERENO_E2E") == "" {
+		t.Skipf("left out without SERENO_E2E=1: %s", what)
+	}
+}
 
 // link is one session as both ends must know it.
 type link struct {
@@ -339,14 +345,12 @@ type realRouter interface {
 
 // withRouters runs a test with each real router.
 func withRouters(t *testing.T, f func(t *testing.T, start func(link) realRouter)) {
-	if !e2e() {
-		t.Log("left out without SERENO_E2E=1: BIRD 2 and FRR")
-		return
-	}
 	t.Run("bird", func(t *testing.T) {
+		needE2E(t, "BIRD 2")
 		f(t, func(l link) realRouter { return startBIRD(t, l) })
 	})
 	t.Run("frr", func(t *testing.T) {
+		needE2E(t, "FRR")
 		f(t, func(l link) realRouter { return startFRR(t, l) })
 	})
 }
