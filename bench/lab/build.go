@@ -284,7 +284,7 @@ func (l *laboratory) startLoad(names int) error {
 			if err != nil {
 				return err
 			}
-			l.begin(l.ctx, d.name, dns, d.rate, g.Run, g.Books)
+			l.begin(l.ctx, d.name, dnsService, d.rate, g.Run, g.Books)
 		}
 		auth, acct := netip.MustParseAddrPort("192.0.2.18:1812"), netip.MustParseAddrPort("192.0.2.18:1813")
 		r, err := load.NewRADIUS(load.RADIUSConfig{
@@ -295,7 +295,7 @@ func (l *laboratory) startLoad(names int) error {
 		if err != nil {
 			return err
 		}
-		l.begin(l.ctx, "RADIUS", radius, radiusRate, r.Run, r.Books)
+		l.begin(l.ctx, "RADIUS", radiusService, radiusRate, r.Run, r.Books)
 		return nil
 	})
 }

@@ -159,7 +159,7 @@ func flapping(p *play) error {
 		if err := p.step(fmt.Sprintf("%d: DNS route of node 1 gone", round), dnsPrefix, since, is(1, absent), p.timing.foundDNS()+200*time.Millisecond); err != nil {
 			return err
 		}
-		if err := p.lossUntilMoved(dns, begin, 1, "what site 1 was asked while it had no resolver"); err != nil {
+		if err := p.lossUntilMoved(dnsService, begin, 1, "what site 1 was asked while it had no resolver"); err != nil {
 			return err
 		}
 		restarted := time.Now()

@@ -20,8 +20,8 @@ func linkCut(p *play) error {
 	if err := p.stepAt(first, "RADIUS turns to another link", radiusPrefix, since, movedFrom(1), time.Second); err != nil {
 		return err
 	}
-	p.lossFor(radius, 0, "what was on the link")
-	p.lossFor(dns, 0, "what was on the link, and IPv6 for a second after it is up: Linux waits so long before it answers neighbour discovery on it, while the node's default route uses it again at once")
+	p.lossFor(radiusService, 0, "what was on the link")
+	p.lossFor(dnsService, 0, "what was on the link, and IPv6 for a second after it is up: Linux waits so long before it answers neighbour discovery on it, while the node's default route uses it again at once")
 	for _, t := range p.traffic {
 		if t.name == overIPv6 {
 			t.may += uint64(1.2 * t.rate)

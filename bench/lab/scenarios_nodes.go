@@ -32,7 +32,7 @@ func (p *play) bothBack(since time.Time, bound time.Duration) error {
 // siteLost allows the loss of what was sent to node 1 until the routers had moved.
 func (p *play) siteLost(since time.Time) error {
 	const why = "what was on its way to node 1"
-	return errors.Join(p.lossUntilMoved(dns, since, 1, why), p.lossUntilMoved(radius, since, 1, why))
+	return errors.Join(p.lossUntilMoved(dnsService, since, 1, why), p.lossUntilMoved(radiusService, since, 1, why))
 }
 
 func nodeKilled(p *play) error {
@@ -147,7 +147,7 @@ func (p *play) drained(s service, since time.Time) error {
 
 // drainAndStop: first one service is drained beside the other, which stays, then that one too.
 func drainAndStop(p *play) error {
-	entries := map[service]string{dns: "anycast/dns-vip", radius: "anycast/radius-vip"}
+	entries := map[service]string{dnsService: "anycast/dns-vip", radiusService: "anycast/radius-vip"}
 	begin := time.Now()
 	for _, s := range services {
 		since := time.Now()
@@ -157,7 +157,7 @@ func drainAndStop(p *play) error {
 		if err := p.drained(s, since); err != nil {
 			return err
 		}
-		if s == dns {
+		if s == dnsService {
 			p.never("RADIUS route of node 1 gone", radiusPrefix, begin, not(1, announced))
 		}
 		if err := p.pause(time.Second); err != nil {

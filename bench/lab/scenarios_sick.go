@@ -49,7 +49,7 @@ func allSickWithdraw(p *play) error {
 	}
 	p.never("RADIUS route of node 1 gone", radiusPrefix, p.begin, not(1, announced))
 	for _, t := range p.traffic {
-		if t.service == dns {
+		if t.service == dnsService {
 			t.may = uint64(t.rate * time.Since(p.begin).Seconds())
 		}
 	}

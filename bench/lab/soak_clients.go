@@ -108,7 +108,7 @@ func (s *soak) startNAS(ctx context.Context) error {
 }
 
 func (s *soak) ask(ctx context.Context, a asker, name string, rate float64, run func(context.Context) (load.Books, error), books func() load.Books) {
-	s.begin(ctx, name, rate, run, books)
+	s.begin(ctx, name, service{}, rate, run, books)
 	a.traffic = s.traffic[len(s.traffic)-1]
 	s.askers = append(s.askers, a)
 }

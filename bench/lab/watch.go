@@ -22,9 +22,9 @@ const (
 type service struct{ name, prefix string }
 
 var (
-	dns      = service{"DNS", dnsPrefix}
-	radius   = service{"RADIUS", radiusPrefix}
-	services = []service{dns, radius}
+	dnsService    = service{"DNS", dnsPrefix}
+	radiusService = service{"RADIUS", radiusPrefix}
+	services      = []service{dnsService, radiusService}
 )
 
 // both gives the prefixes that scenarios mean by one of them: DNS has one of each family, in one anycast entry.
