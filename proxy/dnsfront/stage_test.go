@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -110,5 +111,32 @@ func BenchmarkLookup(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkLookupByAllCores is what lookups cost when as many workers as there are cores make them (-cpu): of names at
+// random, and all of the same one.
+func BenchmarkLookupByAllCores(b *testing.B) {
+	const names = 1000
+	c := testCache(b, cacheLimits{entries: 1_000_000, negativeShare: 0.2})
+	keys, hashes := make([][]byte, names), make([]uint64, names)
+	for i := range keys {
+		keys[i] = cacheKey(fmt.Sprintf("host%d.example.", i))
+		hashes[i] = c.hash(keys[i])
+		c.put(keys[i], hashes[i], 0, cacheAnswer(keys[i], 3600))
+	}
+	for _, of := range []int{names, 1} {
+		b.Run(fmt.Sprintf("names=%d", of), func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				var h hit
+				out := make([]byte, 512)
+				for at := rand.IntN(names); pb.Next(); at += 7 {
+					if i := at % of; !c.get(keys[i], hashes[i], 16, out, 512, false, 0, &h) {
+						b.Error("miss")
+						return
+					}
+				}
+			})
+		})
 	}
 }

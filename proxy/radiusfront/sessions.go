@@ -76,6 +76,8 @@ type sessions struct {
 	free   *session                 // chained through byID
 	open   map[netip.Addr]*nasState // by NAS
 	names  map[nasName]netip.Addr
+
+	freeStates *nasState // to be used again
 }
 
 // nasState is there as long as a session of the NAS is known, so that there are never more
@@ -84,6 +86,7 @@ type nasState struct {
 	epoch uint32
 	open  int
 	known int // those of earlier epochs too
+	next  *nasState
 }
 
 func newSessions(most int) *sessions {
@@ -175,7 +178,12 @@ func (s *sessions) learn(nas netip.Addr, poolName string, k session) {
 	}
 	st := s.open[nas]
 	if st == nil {
-		st = &nasState{}
+		if st = s.freeStates; st == nil {
+			st = &nasState{}
+		} else {
+			s.freeStates = st.next
+			*st = nasState{}
+		}
 		s.open[nas] = st
 	}
 	*e = session{nas: nas, pool: poolName, epoch: st.epoch, id: k.id, user: k.user, caller: k.caller, ip: k.ip}
@@ -203,6 +211,7 @@ func (s *sessions) remove(e *session) {
 		}
 		if st.known--; st.known == 0 {
 			delete(s.open, e.nas)
+			st.next, s.freeStates = s.freeStates, st
 		}
 	}
 	s.total--
