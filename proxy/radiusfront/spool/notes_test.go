@@ -72,6 +72,9 @@ func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 	s.Done(d) // during the sync of the second
+	if st := s.Stats(); st.Delivered != 1 || s.DamagedFiles() != 0 || !s.Accepts() { // who looks waits for no disk (R45)
+		t.Errorf("%+v", st)
+	}
 	if err := s.Submit(record(3, 3), nil); err != nil {
 		t.Fatal(err)
 	}
