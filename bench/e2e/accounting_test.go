@@ -197,7 +197,7 @@ type detail struct {
 	told        map[nas.Event]nas.Told
 	first       map[nas.Event]harness.DetailRecord // of the copies of each record the first that was written
 	copies      int
-	stale       int // records whose time is more than 2 s late, and no more than copies of the same bytes make it
+	stale       int     // records whose time is more than 2 s late, and no more than copies of the same bytes make it
 	early, late float64 // by which the times are off at most, seconds
 }
 
