@@ -1,10 +1,15 @@
 package radiusfront
 
 import (
+	"fmt"
+	"hash/maphash"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"go.uber.org/zap"
 	"layeh.com/radius"
 
 	"sereno/proxy/radwire"
@@ -102,4 +107,55 @@ func TestR60AnotherServiceIsAnotherLogin(t *testing.T) {
 	k.fall()
 	k.silence(k.pap("alice", "right", avp(attrServiceType, "\x00\x00\x00\x01")))
 	k.accepted("alice", "right", avp(attrServiceType, "\x00\x00\x00\x02"))
+}
+
+// TestR60ForgottenWhileAllIsWrittenAnew: logins are let in between while the journal is written, and whoever is rejected
+// in that time does not come back with a restart; who is accepted does.
+func TestR60ForgottenWhileAllIsWrittenAnew(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	seed := maphash.MakeSeed()
+	hash := func(v []byte) uint64 { return maphash.Bytes(seed, v) }
+	s := newSurvivors(hash, now)
+	s.open(dir, "pppoe", now, zap.NewNop())
+	const users = 3000
+	user := func(i int) *login {
+		name := []byte(fmt.Sprint("user-", i))
+		return &login{key: s.key("main", name), user: name}
+	}
+	for i := range users {
+		if i%3 > 0 {
+			s.learn(user(i), nil, now)
+		}
+	}
+	var changing sync.WaitGroup
+	changing.Go(func() { // of three one is new, one is forgotten, one stays
+		for i := range users {
+			switch i % 3 {
+			case 0:
+				s.learn(user(i), nil, now)
+			case 1:
+				s.forget(user(i).key)
+			}
+		}
+	})
+	for range 5 {
+		s.saving.Lock()
+		s.file.close() // so all is written anew
+		s.saving.Unlock()
+		if err := s.flush(now); err != nil {
+			t.Error(err)
+		}
+	}
+	changing.Wait()
+	if err := s.flush(now); err != nil {
+		t.Fatal(err)
+	}
+	s.shut()
+	again := newSurvivors(hash, now)
+	again.open(dir, "pppoe", now, zap.NewNop())
+	for i := range users {
+		if _, known := again.recall(user(i), nil, now, int64(time.Hour)); known != (i%3 != 1) {
+			t.Fatalf("user %d of %d is known: %v", i, again.count, known)
+		}
+	}
 }

@@ -71,7 +71,7 @@ func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
 	if !ok || number(d.Data) != 1 {
 		t.Fatalf("%+v", d)
 	}
-	s.Done(d) // during the sync of the second
+	s.Done(d)                                                                        // during the sync of the second
 	if st := s.Stats(); st.Delivered != 1 || s.DamagedFiles() != 0 || !s.Accepts() { // who looks waits for no disk (R45)
 		t.Errorf("%+v", st)
 	}
