@@ -170,9 +170,7 @@ func (b *bird) ask(prefix string) (view, error) {
 			if m[2] != "" {
 				v.best = from
 			}
-			if strings.HasPrefix(from, "node-") {
-				v.paths[from] = announced
-			}
+			v.paths[from] = announced
 		}
 		if strings.Contains(line, "BGP.community:") && strings.Contains(line, "(65535,0)") && v.paths[from] == announced {
 			v.paths[from] = demoted

@@ -199,7 +199,9 @@ func (l *laboratory) warmUp(site int, s setup) error {
 	return l.pause(2500 * time.Millisecond)
 }
 
-// routed waits until all prefixes of a site are at both routers, and the prefixes at the subscribers'.
+// routed waits until all prefixes of a site are at both routers, and the subscribers have the prefixes from both: FRR tells
+// a neighbor that has just come up only a second later (its coalesce-time), and a router that dies before that takes the
+// only way with it.
 func (l *laboratory) routed(site int) error {
 	for _, w := range l.watchers {
 		for _, prefix := range []string{dnsPrefix, radiusPrefix} {
@@ -209,7 +211,8 @@ func (l *laboratory) routed(site int) error {
 		}
 	}
 	return l.eventually("the subscribers have the routes", 20*time.Second, func() bool {
-		return l.subscribed(dnsPrefix, func(v view) bool { return v.best != "" }) && l.subscribed(radiusPrefix, func(v view) bool { return v.best != "" })
+		both := func(v view) bool { return v.paths[core1] != absent && v.paths[core2] != absent }
+		return l.subscribed(dnsPrefix, both) && l.subscribed(radiusPrefix, both)
 	})
 }
 

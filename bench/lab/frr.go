@@ -164,11 +164,11 @@ func (f *frr) ask(prefix string) (view, error) {
 		for site := 1; site <= maxSites; site++ {
 			if p.Peer.ID == familyOf(prefix).nodeAt(site, 2) {
 				from = nodeSpace(site)
-				v.paths[from] = announced
-				if strings.Contains(p.Community.Text, "graceful-shutdown") {
-					v.paths[from] = demoted
-				}
 			}
+		}
+		v.paths[from] = announced
+		if strings.Contains(p.Community.Text, "graceful-shutdown") {
+			v.paths[from] = demoted
 		}
 		if p.Best.Overall {
 			v.best = from

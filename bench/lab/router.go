@@ -13,10 +13,10 @@ const sessionSecret = "session-secret-of-the-laboratory"
 type view struct {
 	down  bool           // the router cannot be asked
 	best  string         // whom it sends to: the name of its namespace, or "" for nobody
-	paths map[string]int // the paths that the nodes themselves gave it
+	paths map[string]int // what it has from its neighbors, by the names of their namespaces
 }
 
-// What a node said of its own path.
+// What a neighbor said of its path.
 const (
 	absent int = iota
 	demoted

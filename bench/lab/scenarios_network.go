@@ -59,7 +59,7 @@ func routerRestarted(p *play) error {
 		return err
 	}
 	moved := time.Since(since)
-	const bound = 2 * time.Second // of the routers among themselves, where the end of a TCP connection may have to be sent twice
+	const bound = time.Second // of the routers among themselves
 	p.rows = append(p.rows, row{what: "the subscribers turn to the second router", at: "BIRD", took: moved, bound: bound, violation: moved > bound})
 	for _, s := range services {
 		p.lossFor(s, moved, "what was on its way through the first router")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +34,24 @@ func ends(t *testing.T, ended <-chan struct{}, limit time.Duration) time.Duratio
 		t.Fatalf("it has not stopped within %v", limit)
 	}
 	return time.Since(begin)
+}
+
+// TestA20SIGHUPNeverEmptiesTheRoutes: a signal cannot say --allow-empty.
+func TestA20SIGHUPNeverEmptiesTheRoutes(t *testing.T) {
+	s := newSite(t)
+	s.text["anycast"] = "anycast:\n" + anycast("dns-vip", "192.0.2.53/32", "resolver", "")
+	n := s.start()
+	signals, ended := s.serving()
+	delete(s.text, "anycast")
+	s.write()
+	signals <- syscall.SIGHUP
+	until(t, 10*time.Second, "the refusal", func() bool { return strings.Contains(n.Status().Config.LastError, "no anycast prefix") })
+	if len(n.Status().Anycast) != 1 {
+		t.Error("it is gone all the same")
+	}
+	s.node = nil // it stops itself
+	signals <- syscall.SIGTERM
+	ends(t, ended, 10*time.Second)
 }
 
 func TestO04SIGHUPReloads(t *testing.T) {
