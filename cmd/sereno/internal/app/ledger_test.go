@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -16,7 +15,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
-	"layeh.com/radius"
 
 	"sereno/bench/stub"
 	"sereno/cmd/sereno/internal/admin"
@@ -272,18 +270,7 @@ func TestA31ClientsFaultsAreNotCountedAndLateAnswersAreNotGood(t *testing.T) {
 	if resolver, _, pppoe := look(); resolver != (requests{good: 0, valid: 1}) || pppoe != resolver {
 		t.Errorf("answers that came too late: %+v, %+v", resolver, pppoe)
 	}
-	login := radius.New(radius.CodeAccessRequest, []byte(nasSecret))
-	login.Add(1, radius.Attribute("alice"))
-	hidden, err := radius.NewUserPassword([]byte("secret of alice"), login.Secret, login.Authenticator[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	login.Add(2, hidden)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if a, err := radius.Exchange(ctx, login, s.auth); err != nil || a.Code != radius.CodeAccessAccept && a.Code != radius.CodeAccessReject {
-		t.Fatalf("%v, %v", a, err)
-	}
+	s.login("alice")
 	if _, _, pppoe := look(); pppoe != (requests{good: 0, valid: 1}) {
 		t.Errorf("a login that was answered too late: %+v", pppoe)
 	}

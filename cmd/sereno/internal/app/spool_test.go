@@ -36,6 +36,23 @@ func (s *site) account(session, user string, status byte, more ...*radius.AVP) {
 	}
 }
 
+// login sends one Access-Request as bras-1 does and waits for its answer, whatever it is.
+func (s *site) login(user string) {
+	s.t.Helper()
+	p := radius.New(radius.CodeAccessRequest, []byte(nasSecret))
+	p.Add(1, radius.Attribute(user))
+	hidden, err := radius.NewUserPassword([]byte("secret of "+user), p.Secret, p.Authenticator[:])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.Add(2, hidden)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if answer, err := radius.Exchange(ctx, p, s.auth); err != nil || answer.Code != radius.CodeAccessAccept && answer.Code != radius.CodeAccessReject {
+		s.t.Fatalf("%v %v", answer, err)
+	}
+}
+
 // servers turns both RADIUS servers off or on, and waits until the node has seen it.
 func (s *site) serversAre(state string, m stub.Mode) {
 	s.t.Helper()
