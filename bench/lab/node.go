@@ -190,32 +190,33 @@ type status struct {
 
 func (n *node) status() (status, error) {
 	var s status
-	reply, err := n.http.Get("http://node/api/v1/status")
+	text, err := n.get("/api/v1/status")
 	if err != nil {
 		return s, err
 	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("status of %s: %s", n.name, reply.Status)
-	}
-	return s, json.NewDecoder(reply.Body).Decode(&s)
+	err = json.Unmarshal(text, &s)
+	return s, err
 }
 
 // metrics scrapes the node.
 func (n *node) metrics() (scrape.Metrics, error) {
-	reply, err := n.http.Get("http://node/metrics")
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(reply.Body)
-	if err == nil && reply.StatusCode != http.StatusOK {
-		err = fmt.Errorf("metrics of %s: %s", n.name, reply.Status)
-	}
+	text, err := n.get("/metrics")
 	if err != nil {
 		return nil, err
 	}
 	return scrape.Parse(string(text))
+}
+
+func (n *node) get(path string) ([]byte, error) {
+	reply, err := n.http.Get("http://node" + path)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s of %s: %s", path, n.name, reply.Status)
+	}
+	return io.ReadAll(reply.Body)
 }
 
 // backend gives a backend's state in a role, "" when there is no such backend.

@@ -48,8 +48,10 @@ type soak struct {
 	told    time.Duration // when the progress was told
 	events  int
 	excused int
-	broken  []string                                     // what did not hold, in words
-	tally   struct{ acked, written, copies, resent int } // of accounting records
+
+	interrupted bool
+	broken      []string                                     // what did not hold, in words
+	tally       struct{ acked, written, copies, resent int } // of accounting records
 }
 
 // calm is how long nothing happens after each event: a client that lost something has asked again by then.
@@ -69,7 +71,8 @@ func Soak(ctx context.Context, o SoakOptions) (held bool, err error) {
 	s := &soak{options: o, rng: rand.New(rand.NewPCG(o.Seed, 0)), log: log, start: time.Now(), best: 1}
 	s.deck, s.mild = deck{events: events, rng: s.rng}, deck{events: mildEvents, rng: s.rng}
 	defer func() { err = errors.Join(err, log.close()) }()
-	if err := s.run(ctx); err != nil {
+	err = s.run(ctx)
+	if s.interrupted = ctx.Err() != nil; err != nil && !s.interrupted {
 		s.broke("%v", err)
 	}
 	return s.verdict(), log.take()
@@ -132,6 +135,11 @@ func (s *soak) settleBooks() error {
 		}
 	}
 	s.samples.end()
+	for site := 1; site <= s.sites; site++ {
+		if err := s.log.metrics(s.nodes[site]); err != nil {
+			return err
+		}
+	}
 	for i, a := range s.askers {
 		if b := &s.final[i]; !b.Clean() || b.Answered == 0 {
 			s.broke("%s: %s %s", a.name, b, strings.Join(b.Faulty, "; "))

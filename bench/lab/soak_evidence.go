@@ -24,6 +24,7 @@ import (
 //	https.csv       each try over HTTPS that failed, and why
 //	samples.csv     what the nodes were like, every two seconds
 //	accounting.csv  each accounting record: what the NAS knows of it, and what the servers have
+//	node-N.prom     each node's metrics at the end
 //	lab/            the programs' logs and configurations, and the servers' detail files
 type evidence struct {
 	dir string
@@ -90,6 +91,15 @@ func (e *evidence) books(at time.Duration, s *soak) {
 			b.Resent, b.Fates[load.Failed], ms(b.Latency.Quantile(0.5)), ms(b.Latency.Quantile(0.99)), ms(b.Latency.Max()))
 	}
 	e.write("clients.csv", text.String())
+}
+
+// metrics keeps a node's.
+func (e *evidence) metrics(n *node) error {
+	text, err := n.get("/metrics")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.dir, n.name+".prom"), text, 0o600)
 }
 
 // accounting writes both books of every record.

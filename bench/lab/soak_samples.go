@@ -48,12 +48,17 @@ type sampler struct {
 	readings   []reading
 	balanced   int
 	unbalanced []string
+	never      map[string]string // what was counted that must not be, by metric: when it was seen first
 }
+
+// neverCounted are counters that stay at nothing, whatever breaks: packets that the code could not handle, and records
+// that the spool gave up.
+var neverCounted = []string{"sereno_panics_total", "sereno_spool_set_aside_total", "sereno_spool_dropped_total"}
 
 // sample looks until its end, or until ctx ends.
 func sample(ctx context.Context, s *soak) *sampler {
 	ctx, stop := context.WithCancel(ctx)
-	m := &sampler{stop: stop}
+	m := &sampler{stop: stop, never: map[string]string{}}
 	for site := 1; site <= s.sites; site++ {
 		m.wg.Go(func() {
 			ticker := time.NewTicker(sampleEvery)
@@ -101,6 +106,11 @@ func (m *sampler) look(s *soak, site int) {
 	}
 	for _, w := range wrong {
 		m.unbalanced = append(m.unbalanced, fmt.Sprintf("node %d at %s: %s", site, r.at.Round(time.Second), w))
+	}
+	for _, name := range neverCounted {
+		if n := metrics.Sum(name); n > 0 && m.never[name] == "" {
+			m.never[name] = fmt.Sprintf("%.0f at node %d at %s", n, site, r.at.Round(time.Second))
+		}
 	}
 	s.log.sample(r)
 }

@@ -3,12 +3,16 @@ package lab
 import (
 	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"sereno/bench/internal/nas"
 	"sereno/bench/internal/servers"
+	"sereno/bench/load"
 	"sereno/bench/stub"
 )
 
@@ -114,5 +118,38 @@ func TestSoakSeesGrowth(t *testing.T) {
 	}
 	if files := g[3]; files.late != 90 || files.late > files.most {
 		t.Errorf("%+v", files)
+	}
+}
+
+// TestSoakJudgesHTTPS: an answer is right if it has the one record that the name asks for.
+func TestSoakJudgesHTTPS(t *testing.T) {
+	question := new(dns.Msg).SetQuestion("s1.load.test.", dns.TypeA)
+	answer := func(change func(*dns.Msg)) []byte {
+		m := new(dns.Msg).SetReply(question)
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "s1.load.test.", Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 53)}}
+		change(m)
+		packed, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return packed
+	}
+	for _, c := range []struct {
+		status int
+		body   []byte
+		want   load.Fate
+	}{
+		{200, answer(func(*dns.Msg) {}), load.Right},
+		{503, answer(func(*dns.Msg) {}), load.Malformed},
+		{200, []byte("<html>"), load.Malformed},
+		{200, answer(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), load.Failed},
+		{200, answer(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), load.WrongRcode},
+		{200, answer(func(m *dns.Msg) { m.Question[0].Name = "s2.load.test." }), load.WrongQuestion},
+		{200, answer(func(m *dns.Msg) { m.Answer = nil }), load.WrongRecords},
+		{200, answer(func(m *dns.Msg) { m.Answer[0].Header().Ttl = 61 }), load.WrongRecords},
+	} {
+		if got := judge(question, c.status, c.body); got != c.want {
+			t.Errorf("status %d, %x: %s, want %s", c.status, c.body, got, c.want)
+		}
 	}
 }

@@ -33,11 +33,18 @@ func (s *soak) verdict() bool {
 		if scrapes == 0 {
 			s.broke("no scrape")
 		}
+		for name, text := range m.never {
+			s.broke("%s: %s", name, text)
+		}
 	}
 	flat := s.flat()
 	did := fmt.Sprintf("%s, seed %d, %d events (%d excused): DNS %d asked, %d answered, %d lost, %d wrong; logins %d, %d decided rightly, %d lost, %d wrong; accounting %d acknowledged, %d written; counters balanced in %d scrapes; %s",
 		s.options.For, s.options.Seed, s.events, s.excused, asked.Sent, asked.Answered, asked.Lost, asked.Wrong, logins.Sent, logins.Answered, logins.Lost, logins.Wrong,
 		s.tally.acked, s.tally.written, scrapes, flat)
+	if s.interrupted {
+		s.say("VERDICT: INTERRUPTED, and the books not compared; %d things did not hold; %s", len(s.broken), did)
+		return false
+	}
 	if len(s.broken) > 0 {
 		s.say("VERDICT: BROKEN (%d), first: %s; %s", len(s.broken), s.broken[0], did)
 		return false
@@ -48,21 +55,17 @@ func (s *soak) verdict() bool {
 
 // flat holds the node that lived all the time to what it was like when it was warm.
 func (s *soak) flat() string {
-	if s.samples == nil {
-		return "flatness unknown"
+	if s.samples == nil || s.options.For < flatAfter {
+		return fmt.Sprintf("growth not judged, in less than %s", flatAfter)
 	}
 	var words []string
 	for _, g := range s.samples.growth(1, s.options.For) {
-		if s.options.For >= flatAfter && (g.late > g.most || g.early == 0) {
+		if g.late > g.most || g.early == 0 {
 			s.broke("node 1: %s, of at most %.4g", g, g.most)
 		}
 		words = append(words, g.String())
 	}
-	text := "node 1: " + strings.Join(words, ", ")
-	if s.options.For < flatAfter {
-		text += fmt.Sprintf(" (not judged: shorter than %s)", flatAfter)
-	}
-	return text
+	return "node 1: " + strings.Join(words, ", ")
 }
 
 // progressEvery is how often the soak tells how far it is.
