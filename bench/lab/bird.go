@@ -51,6 +51,7 @@ const birdOutside = `protocol bgp %s {
 	neighbor %s as %d;
 	passive yes;
 	hold time 9;
+	error wait time 1, 10;
 	password "%s";
 	ttl security yes;
 	%s {
