@@ -22,6 +22,7 @@ func (s *story) play(ctx context.Context, in io.Reader, st *stage) error {
 	s.plain("sereno status --socket %s", st.socket(0))
 	s.more("What site 1 can do (with --html FILE a page of charts):")
 	s.plain("sereno bench dns --target %s --simulated --search", st.layout.at(dnsHost(0), dnsPort))
+	s.plain("sereno bench radius --auth %s --secret %s --simulated --search", st.layout.at(radiusHost(0), authPort), nasSecret)
 	s.more("Type a command and Enter (backends: %s):", strings.Join(st.backends(), " "))
 	s.more("  kill dns-1       its ports are closed: the kernel refuses")
 	s.more("  freeze dns-1     it takes packets and never answers")
