@@ -173,7 +173,7 @@ func (c *chart) SVG() template.HTML {
 	}
 	if c.bound > 0 {
 		fmt.Fprintf(&b, `<line class="bound" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, marginLeft, chartWidth-marginRight, y.at(c.bound), y.at(c.bound))
-		fmt.Fprintf(&b, `<text class="boundname" text-anchor="end" x="%d" y="%.1f">%s</text>`, chartWidth-marginRight-4, y.at(c.bound)-5, template.HTMLEscapeString(c.boundName))
+		fmt.Fprintf(&b, `<text class="boundname" x="%d" y="%.1f">%s</text>`, marginLeft+4, y.at(c.bound)-5, template.HTMLEscapeString(c.boundName))
 	}
 	if c.vertical > 0 {
 		fmt.Fprintf(&b, `<line class="knee" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x.at(c.vertical), x.at(c.vertical), marginTop, chartHeight-marginX)

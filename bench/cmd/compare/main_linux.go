@@ -42,7 +42,7 @@ func run(ctx context.Context) (bool, error) {
 	flag.StringVar(&without, "without", "", "`programs` to leave out; coredns is built with Go's module proxy otherwise")
 	flag.IntVar(&o.Rounds, "rounds", 5, "rounds of each program; they are interleaved")
 	flag.DurationVar(&o.For, "for", 1500*time.Millisecond, "how long one round of one program is")
-	flag.DurationVar(&o.FailFor, "failover-for", 6*time.Second, "how long one failover is; the backend breaks after a third of it")
+	flag.DurationVar(&o.FailFor, "failover-for", 4500*time.Millisecond, "how long one failover is; the backend breaks after a third of it")
 	flag.IntVar(&o.FailRounds, "failover-rounds", 2, "rounds of a backend that is killed or frozen; the other failovers have one")
 	flag.IntVar(&o.ServerCore, "server-core", 0, "core of the servers")
 	flag.IntVar(&o.LoadCore, "load-core", 1, "core of the load")
