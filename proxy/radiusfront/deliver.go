@@ -471,8 +471,8 @@ func (d *deliverer) received(o *outSocket, data []byte) {
 	}
 }
 
-// refused notes what the kernel says of a backend: what is on its way there
-// ends its round.
+// refused notes what the kernel says of a backend. What is on its way there is
+// overdue in its time: which of it was refused the kernel does not say.
 func (d *deliverer) refused(b *pool.Backend, err error) {
 	b.Fail(pool.Unreachable)
 	d.reports = append(d.reports, report{backend: b.Health(), err: err})

@@ -16,7 +16,9 @@
 //     nobody deletes and which is not in MaxBytes.
 //   - A crash at any byte loses nothing that was acknowledged. A record that was
 //     delivered within 50 ms before it, or during the sync that was under way, may
-//     be delivered again; after a power loss, within about a second.
+//     be delivered again; after a power loss, within about a second. Who reads the
+//     files (Read) is told up to when deliveries are noted, and keeps no node that
+//     starts from its spool.
 //   - A disk that fails or is full is told once, refuses records in the
 //     meantime, and is tried again every second. What is stored is delivered on.
 //   - Times do not jump: how long a record waited is by the monotonic clock,
@@ -30,19 +32,17 @@
 // MaxBytes and at most a copy's step more. In memory a record takes some 120
 // bytes, a session some 150 more, whatever the records' size.
 //
-// Why not bbolt: measured side by side (2 cores of a cloud machine, ext4, a
-// sync in some 0.4 ms; records of 200 bytes), before this package was written,
-// with a bucket of records by number and one Update for each group; the product
-// does not depend on it, so that half is not in the tree. BenchmarkR40Append,
-// R41Deliver and R40Open measure this package:
+// Why not bbolt: BenchmarkR40Keepers, side by side (2 cores of a cloud machine
+// on which others worked, ext4; records of 200 bytes, in bbolt in a bucket by
+// their number):
 //
 //	                                          bbolt      segments
-//	stored, 64 under one sync               134,000/s    122,000/s
-//	stored, 512 under one sync              368,000/s    520,000/s
+//	stored, 64 under one sync                98,000/s    115,000/s
+//	stored, 512 under one sync              223,000/s    235,000/s
 //	removed (bbolt: 512 under one sync,
-//	segments: noted every 50 ms, unsynced)  490,000/s    785,000/s
-//	a million records, open                      60 ms     1,900 ms
-//	a million records, size                    257 MiB      232 MiB
+//	segments: noted every 50 ms, unsynced)  380,000/s    576,000/s
+//	a million records, open                     610 ms     3,500 ms
+//	a million records, size                    455 MiB      233 MiB
 //
 // Both are far above the 5,000 a second that R40 and R41 need. What decides is
 // damage: bbolt is one tree, of which a flipped bit in an inner page takes a
