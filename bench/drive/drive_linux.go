@@ -361,11 +361,10 @@ func (d *driver) reply(s int, b []byte, now int64) {
 
 // noticed keeps that whoever asked this has had trouble since Midway.
 func (d *driver) noticed(sl *slot) {
-	since := time.Duration(sl.at - d.broken)
-	if d.broken == 0 || d.cfg.Slow == 0 || since < -d.cfg.Slow {
+	if d.broken == 0 || d.cfg.Slow == 0 {
 		return
 	}
-	since = max(since, 0)
+	since := max(time.Duration(sl.at-d.broken), 0) // what was under way belongs to the first step
 	d.r.Recovered = max(d.r.Recovered, since)
 	k := int(since / TroubleStep)
 	for len(d.r.Trouble) <= k {
