@@ -160,6 +160,9 @@ const readAhead = 16
 func (w *worker) prepare(batch []udp.Packet) {
 	w.reading = readingAhead
 	cache := w.t.set.cache
+	if len(batch) == 1 { // there is nothing to wait for together
+		cache = nil
+	}
 	for i := range batch {
 		x := &w.ahead[i]
 		w.s.read(x, batch[i].Data)
