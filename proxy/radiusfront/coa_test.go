@@ -327,23 +327,27 @@ func TestR50SessionTableIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.account(nas[i%2], "main", nil, p, &ix)
-			if s.total > 1000 {
-				t.Fatalf("round %d: %d sessions", round, s.total)
+			if s.known.n > 1000 {
+				t.Fatalf("round %d: %d sessions", round, s.known.n)
 			}
 		}
 	}
-	chained := 0
-	for _, e := range s.ids {
-		for ; e != nil; e = e.byID {
-			chained++
+	chained := map[sessionBy]int{}
+	for by := range sessionIndexes {
+		for i := range s.known.indexes[by] {
+			for _, r := range s.known.indexes[by][i].buckets {
+				for ; r != 0; r = s.known.at(r).links[by].next {
+					chained[by]++
+				}
+			}
 		}
 	}
 	aged := 0
-	for e := s.newest; e != nil; e = e.older {
+	for r := s.known.newest; r != 0; r = s.known.at(r).older {
 		aged++
 	}
-	if chained != s.total || aged != s.total || s.count() != s.total {
-		t.Errorf("%d in chains, %d by age, %d open, total %d", chained, aged, s.count(), s.total)
+	if n := s.known.n; chained[byID] != n || chained[byUser] != n || chained[byIP] != n || aged != n || s.count() != n {
+		t.Errorf("%v in chains, %d by age, %d open, total %d", chained, aged, s.count(), n)
 	}
 	for i := range maxNames + 100 {
 		n, _ := makeNASName(32, fmt.Append(nil, i))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"sereno/proxy/radwire"
@@ -49,33 +50,17 @@ func makeNASName(typ byte, v []byte) (nasName, bool) {
 // which they are believed.
 var nasAttrs = [...]byte{radwire.AttrNASIdentifier, radwire.AttrNASIPAddress, radwire.AttrNASIPv6Address}
 
-// session is one session that accounting told of.
-type session struct {
-	nas          netip.Addr
-	pool         string
-	epoch        uint32 // of the NAS: it ends with Accounting-On and -Off
-	id, user     uint64 // hashes of Acct-Session-Id and User-Name
-	caller, ip   uint64 // hashes of Calling-Station-Id and Framed-IP-Address; 0: not told
-	byID, byUser *session
-	byIP         *session
-	newer, older *session
-}
-
 // sessions are the open sessions of a service (R50), for all workers.
 type sessions struct {
 	seed maphash.Seed
 	max  int
 
-	mu     sync.Mutex
-	ids    map[uint64]*session // chained through byID
-	users  map[uint64]*session
-	ips    map[uint64]*session
-	newest *session
-	oldest *session
-	total  int
-	free   *session                 // chained through byID
-	open   map[netip.Addr]*nasState // by NAS
-	names  map[nasName]netip.Addr
+	mu    sync.Mutex
+	known sessionTable
+	pools []string                 // by number
+	nases []*nasState              // by number
+	open  map[netip.Addr]*nasState // by NAS
+	names map[nasName]netip.Addr
 
 	freeStates *nasState // to be used again
 }
@@ -83,15 +68,16 @@ type sessions struct {
 // nasState is there as long as a session of the NAS is known, so that there are never more
 // of them than sessions.
 type nasState struct {
-	epoch uint32
-	open  int
-	known int // those of earlier epochs too
-	next  *nasState
+	addr   netip.Addr
+	number uint32 // in nases
+	epoch  uint32
+	open   int
+	known  int // those of earlier epochs too
+	next   *nasState
 }
 
 func newSessions(most int) *sessions {
-	return &sessions{seed: maphash.MakeSeed(), max: most, ids: map[uint64]*session{}, users: map[uint64]*session{}, ips: map[uint64]*session{},
-		open: map[netip.Addr]*nasState{}, names: map[nasName]netip.Addr{}}
+	return &sessions{seed: maphash.MakeSeed(), max: most, open: map[netip.Addr]*nasState{}, names: map[nasName]netip.Addr{}}
 }
 
 // hash is never 0, which stands for an absent attribute.
@@ -103,8 +89,8 @@ func (s *sessions) hash(v []byte) uint64 {
 }
 
 // keys reads the attributes that identify a session.
-func (s *sessions) keys(p []byte, ix *radwire.Index) session {
-	return session{
+func (s *sessions) keys(p []byte, ix *radwire.Index) sessionKeys {
+	return sessionKeys{
 		id: s.hash(ix.FirstValue(p, radwire.AttrAcctSessionID)), user: s.hash(ix.FirstValue(p, radwire.AttrUserName)),
 		caller: s.hash(ix.FirstValue(p, radwire.AttrCallingStationID)), ip: s.hash(ix.FirstValue(p, radwire.AttrFramedIPAddress)),
 	}
@@ -129,7 +115,7 @@ func (s *sessions) account(nas netip.Addr, poolName string, userName, p []byte, 
 			s.learn(nas, poolName, k)
 		}
 	case acctStop:
-		if old := s.find(nas, k.id); old != nil {
+		if old := s.find(nas, k.id); old != 0 {
 			s.remove(old)
 		}
 	case acctOn, acctOff:
@@ -140,127 +126,82 @@ func (s *sessions) account(nas netip.Addr, poolName string, userName, p []byte, 
 	}
 }
 
-func (s *sessions) find(nas netip.Addr, id uint64) *session {
-	for e := s.ids[id]; e != nil; e = e.byID {
-		if e.id == id && e.nas == nas {
-			return e
+// find is the session of that NAS; 0: there is none.
+func (s *sessions) find(nas netip.Addr, id uint64) sessionRef {
+	for r := s.known.first(byID, id); r != 0; r = s.known.next(byID, r) {
+		if s.nas(s.known.at(r)) == nas {
+			return r
 		}
 	}
-	return nil
+	return 0
 }
+
+// nas is the NAS of a known session.
+func (s *sessions) nas(e *session) netip.Addr { return s.nases[e.nas].addr }
 
 // alive tells whether the NAS has not restarted since.
-func (s *sessions) alive(e *session) bool {
-	st := s.open[e.nas]
-	return st != nil && st.epoch == e.epoch
+func (s *sessions) alive(e *session) bool { return s.nases[e.nas].epoch == e.epoch }
+
+// pool is the number of a pool's name. There are no more of them than were ever configured.
+func (s *sessions) pool(name string) uint32 {
+	i := slices.Index(s.pools, name)
+	if i < 0 {
+		i = len(s.pools)
+		s.pools = append(s.pools, name)
+	}
+	return uint32(i)
 }
 
-func (s *sessions) learn(nas netip.Addr, poolName string, k session) {
-	if old := s.find(nas, k.id); old != nil {
-		if s.alive(old) && old.user == k.user && old.caller == k.caller && old.pool == poolName && (old.ip == k.ip || k.ip == 0) {
-			s.unlinkAge(old)
-			s.linkAge(old)
+func (s *sessions) learn(nas netip.Addr, poolName string, k sessionKeys) {
+	pool := s.pool(poolName)
+	if r := s.find(nas, k.id); r != 0 {
+		old := s.known.at(r)
+		if s.alive(old) && old.user == k.user && old.caller == k.caller && old.pool == pool && (old.ip == k.ip || k.ip == 0) {
+			s.known.renew(r)
 			return
 		}
 		if k.ip == 0 { // an address that was told stays until another is
 			k.ip = old.ip
 		}
-		s.remove(old)
+		s.remove(r)
 	}
-	if s.total >= s.max {
-		s.remove(s.oldest)
+	if s.known.n >= s.max {
+		s.remove(s.known.oldest)
 	}
-	e := s.free
-	if e == nil {
-		e = &session{}
-	} else {
-		s.free = e.byID
-	}
-	st := s.open[nas]
-	if st == nil {
-		if st = s.freeStates; st == nil {
-			st = &nasState{}
-		} else {
-			s.freeStates = st.next
-			*st = nasState{}
-		}
-		s.open[nas] = st
-	}
-	*e = session{nas: nas, pool: poolName, epoch: st.epoch, id: k.id, user: k.user, caller: k.caller, ip: k.ip}
+	st := s.state(nas)
+	s.known.insert(session{sessionKeys: k, nas: st.number, pool: pool, epoch: st.epoch})
 	st.open++
 	st.known++
-	s.total++
-	e.byID, s.ids[e.id] = s.ids[e.id], e
-	if e.user != 0 {
-		e.byUser, s.users[e.user] = s.users[e.user], e
-	}
-	if e.ip != 0 {
-		e.byIP, s.ips[e.ip] = s.ips[e.ip], e
-	}
-	s.linkAge(e)
 }
 
-func (s *sessions) remove(e *session) {
-	unlink(s.ids, e.id, e, func(e *session) **session { return &e.byID })
-	unlink(s.users, e.user, e, func(e *session) **session { return &e.byUser })
-	unlink(s.ips, e.ip, e, func(e *session) **session { return &e.byIP })
-	s.unlinkAge(e)
-	if st := s.open[e.nas]; st != nil {
-		if st.epoch == e.epoch {
-			st.open--
-		}
-		if st.known--; st.known == 0 {
-			delete(s.open, e.nas)
-			st.next, s.freeStates = s.freeStates, st
-		}
+// state finds or makes what is known of a NAS.
+func (s *sessions) state(nas netip.Addr) *nasState {
+	st := s.open[nas]
+	if st != nil {
+		return st
 	}
-	s.total--
-	*e = session{byID: s.free}
-	s.free = e
-}
-
-// unlink takes e out of the chain of a key.
-func unlink(m map[uint64]*session, key uint64, e *session, next func(*session) **session) {
-	head := m[key]
-	if head == e {
-		if *next(e) == nil {
-			delete(m, key)
-		} else {
-			m[key] = *next(e)
-		}
-		return
-	}
-	for at := head; at != nil; at = *next(at) {
-		if *next(at) == e {
-			*next(at) = *next(e)
-			return
-		}
-	}
-}
-
-func (s *sessions) linkAge(e *session) {
-	e.newer, e.older = nil, s.newest
-	if s.newest != nil {
-		s.newest.newer = e
-	}
-	s.newest = e
-	if s.oldest == nil {
-		s.oldest = e
-	}
-}
-
-func (s *sessions) unlinkAge(e *session) {
-	if e.newer != nil {
-		e.newer.older = e.older
+	if st = s.freeStates; st == nil {
+		st = &nasState{number: uint32(len(s.nases))}
+		s.nases = append(s.nases, st)
 	} else {
-		s.newest = e.older
+		s.freeStates = st.next
 	}
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		s.oldest = e.newer
+	*st = nasState{addr: nas, number: st.number}
+	s.open[nas] = st
+	return st
+}
+
+func (s *sessions) remove(r sessionRef) {
+	e := s.known.at(r)
+	st := s.nases[e.nas]
+	if st.epoch == e.epoch {
+		st.open--
 	}
-	e.newer, e.older = nil, nil
+	if st.known--; st.known == 0 {
+		delete(s.open, st.addr)
+		st.next, s.freeStates = s.freeStates, st
+	}
+	s.known.remove(r)
 }
 
 // count is how many sessions are open.
@@ -278,51 +219,51 @@ func (s *sessions) count() int {
 func (s *sessions) sizes() (known, names int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.total, len(s.names)
+	return s.known.n, len(s.names)
 }
 
 // locate finds the one NAS, and the pool, of the sessions that have all that
 // the keys tell. With a valid nas only its sessions count. Sessions on several
 // NASes, or in several pools, are none that could be meant.
-func (s *sessions) locate(k session, nas netip.Addr) (found netip.Addr, poolName string, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var e *session
-	var next func(*session) *session
+func (s *sessions) locate(k sessionKeys, nas netip.Addr) (found netip.Addr, poolName string, ok bool) {
+	by := byUser
 	switch {
 	case k.id != 0:
-		e, next = s.ids[k.id], func(e *session) *session { return e.byID }
+		by = byID
 	case k.ip != 0:
-		e, next = s.ips[k.ip], func(e *session) *session { return e.byIP }
-	case k.user != 0:
-		e, next = s.users[k.user], func(e *session) *session { return e.byUser }
-	default:
+		by = byIP
+	case k.user == 0:
 		return netip.Addr{}, "", false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	fits := func(have, want uint64) bool { return want == 0 || have == 0 || have == want }
-	for ; e != nil; e = next(e) {
-		if !s.alive(e) || nas.IsValid() && e.nas != nas || !fits(e.id, k.id) || !fits(e.ip, k.ip) || !fits(e.user, k.user) || !fits(e.caller, k.caller) {
+	for r := s.known.first(by, k.key(by)); r != 0; r = s.known.next(by, r) {
+		e := s.known.at(r)
+		at, name := s.nas(e), s.pools[e.pool]
+		if !s.alive(e) || nas.IsValid() && at != nas || !fits(e.id, k.id) || !fits(e.ip, k.ip) || !fits(e.user, k.user) || !fits(e.caller, k.caller) {
 			continue
 		}
-		if ok && (found != e.nas || poolName != e.pool) {
+		if ok && (found != at || poolName != name) {
 			return netip.Addr{}, "", false
 		}
-		found, poolName, ok = e.nas, e.pool, true
+		found, poolName, ok = at, name, true
 	}
 	return found, poolName, ok
 }
 
 // userOf is the user of the sessions that have all that the keys tell, 0 if that is none
 // or several users. With a valid nas only its sessions count.
-func (s *sessions) userOf(k session, nas netip.Addr) (user uint64) {
+func (s *sessions) userOf(k sessionKeys, nas netip.Addr) (user uint64) {
+	by := byID
+	if k.id == 0 {
+		by = byIP
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, next := s.ids[k.id], func(e *session) *session { return e.byID }
-	if k.id == 0 {
-		e, next = s.ips[k.ip], func(e *session) *session { return e.byIP }
-	}
-	for ; e != nil; e = next(e) {
-		if !s.alive(e) || nas.IsValid() && e.nas != nas || k.ip != 0 && e.ip != 0 && e.ip != k.ip || e.user == 0 {
+	for r := s.known.first(by, k.key(by)); r != 0; r = s.known.next(by, r) {
+		e := s.known.at(r)
+		if !s.alive(e) || nas.IsValid() && s.nas(e) != nas || k.ip != 0 && e.ip != 0 && e.ip != k.ip || e.user == 0 {
 			continue
 		}
 		if user != 0 && user != e.user {
