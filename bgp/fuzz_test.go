@@ -1,11 +1,27 @@
 package bgp
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
+
+// TestO30ASpeakersWordsAreBounded: whatever a child writes, its lines are short, and nothing of
+// what has no end is kept.
+func TestO30ASpeakersWordsAreBounded(t *testing.T) {
+	longest, lines := 0, 0
+	w := &lineWriter{line: func(s string) { longest, lines = max(longest, len(s)), lines+1 }}
+	for range 1000 {
+		if n, err := w.Write(bytes.Repeat([]byte("x"), 4000)); n != 4000 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if longest != maxLine || lines != 1000*4000/maxLine || len(w.rest) >= maxLine {
+		t.Errorf("%d lines of up to %d bytes, %d are left", lines, longest, len(w.rest))
+	}
+}
 
 // FuzzMemory: whatever stands in the file of flaps, a node starts with it; none counts
 // from the future or for longer than an hour, their number is bounded, and what is

@@ -31,6 +31,10 @@ func (l *loader) include(root *node, name string) *node {
 			if slices.Contains(seen, file) {
 				continue
 			}
+			if len(seen) > maxIncluded { // the file that includes them is one of them
+				l.decoder.report(item.pos, path, fmt.Sprintf("more than %d files", maxIncluded))
+				return root
+			}
 			seen = append(seen, file)
 			root = l.includeFile(root, file, item.pos, path)
 		}

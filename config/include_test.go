@@ -139,3 +139,21 @@ func TestO01IncludeMergesByShape(t *testing.T) {
 		t.Errorf("got\n%v\nwant\n%s", report.Err(), want)
 	}
 }
+
+// TestO30IncludedFilesAreBounded: a pattern that matches a whole disk reads a thousand files.
+func TestO30IncludedFilesAreBounded(t *testing.T) {
+	l := newLoader(Options{NoFiles: true, HostName: "test"})
+	read := 0
+	l.glob = func(string) ([]string, error) {
+		var all []string
+		for i := range maxIncluded + 10 {
+			all = append(all, strings.Repeat("x", i+1))
+		}
+		return all, nil
+	}
+	l.read = func(string) ([]byte, error) { read++; return []byte("log: {}\n"), nil }
+	c, report := l.load("first.yaml", []byte("include: [\"*\"]\n"+dnsText))
+	if c != nil || read != maxIncluded || len(report.Errors) != 1 || !strings.Contains(report.Errors[0].String(), "more than 1000 files") {
+		t.Errorf("%d files read, %v", read, report.Errors)
+	}
+}

@@ -17,8 +17,9 @@ import (
 // nesting, so that a small hostile file could otherwise cost minutes.
 const (
 	maxFile     = 16 << 20 // bytes of one file
-	maxNesting  = 40       // brackets, or entries begun on one line
-	maxExpanded = 1 << 20  // values after aliases and merges are written out
+	maxIncluded = 1000
+	maxNesting  = 40      // brackets, or entries begun on one line
+	maxExpanded = 1 << 20 // values after aliases and merges are written out
 )
 
 type kind uint8

@@ -236,6 +236,10 @@ func TestO30ABlockListIsBounded(t *testing.T) {
 			t.Errorf("%s: %v, %d names", format, err, b.exact.count)
 		}
 	}
+	b := &blockList{seed: maphash.MakeSeed(), max: 3}
+	if err := b.readLines(strings.NewReader(strings.Repeat("x", maxBlockLine+1)), false, &blockReport{}); err == nil {
+		t.Error("a line without an end was taken")
+	}
 	if maxBlockNames*dnswire.MaxName >= 1<<32 {
 		t.Error("places in the arena of names do not fit")
 	}

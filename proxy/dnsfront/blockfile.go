@@ -20,6 +20,9 @@ import (
 // refused with the whole configuration. It also keeps places in the arena of names below 2^32.
 const maxBlockNames = 10_000_000
 
+// maxBlockLine bounds one line, in octets.
+const maxBlockLine = 1 << 20
+
 // blockReport is what an operator is told of a file.
 type blockReport struct {
 	file    string
@@ -70,7 +73,7 @@ func (r *blockReport) ignore(line int, what string) {
 
 func (b *blockList) readLines(f io.Reader, hosts bool, rep *blockReport) error {
 	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, maxBlockLine)
 	for n := 1; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#")
 		words := strings.Fields(text)

@@ -16,7 +16,7 @@ import (
 func TestO30SlowReadersTogetherAreBounded(t *testing.T) {
 	f := newFront(t, setup{})
 	f.askTCP(asking("big.example.", dns.TypeA))
-	const others = maxQueuedAll - 1000
+	const others = DefaultMaxQueued - 1000
 	f.streams.queued.Add(others)
 	c := f.stream()
 	done := make(chan struct{})
@@ -48,12 +48,12 @@ func TestO30WhoMayQueue(t *testing.T) {
 		all, has, size int64
 		want           bool
 	}{
-		{1, 1, 1, true}, {maxQueuedAll / 2, 1 << 20, 100, true}, // nobody is short of anything
-		{maxQueuedAll/2 + 1, fewQueued, 100, true}, {maxQueuedAll/2 + 1, fewQueued + 1, 100, false},
-		{maxQueuedAll, 60000, 60000, true}, {maxQueuedAll, 60000, 59999, false}, // one answer of any size
-		{maxQueuedAll + 1, leastQueued, 100, true}, {maxQueuedAll + 1, 60000, 60000, false},
+		{1, 1, 1, true}, {DefaultMaxQueued / 2, 1 << 20, 100, true}, // nobody is short of anything
+		{DefaultMaxQueued/2 + 1, fewQueued, 100, true}, {DefaultMaxQueued/2 + 1, fewQueued + 1, 100, false},
+		{DefaultMaxQueued, 60000, 60000, true}, {DefaultMaxQueued, 60000, 59999, false}, // one answer of any size
+		{DefaultMaxQueued + 1, leastQueued, 100, true}, {DefaultMaxQueued + 1, 60000, 60000, false},
 	} {
-		if got := mayQueue(tt.all, tt.has, tt.size); got != tt.want {
+		if got := mayQueue(tt.all, DefaultMaxQueued, tt.has, tt.size); got != tt.want {
 			t.Errorf("%d of %d octets, the last of %d: %v", tt.has, tt.all, tt.size, got)
 		}
 	}

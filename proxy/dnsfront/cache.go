@@ -95,6 +95,14 @@ type cacheLimits struct {
 	staleFor      time.Duration
 }
 
+// CacheMemory is what the cache of a configuration takes at most, in bytes. It lies outside Go's heap.
+func CacheMemory(c *CacheConfig) int64 {
+	if !c.Enabled {
+		return 0
+	}
+	return int64(c.Entries)*bytesPerEntry + int64(indexBytes(c.Entries))
+}
+
 // cache is the answers of one service. All methods are safe for concurrent use.
 type cache struct {
 	seed   maphash.Seed

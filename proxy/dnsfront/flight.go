@@ -15,11 +15,6 @@ import (
 // it, and the attempts at backends. It belongs to the worker that made it; other
 // workers and connections may only add waiters, under the table's lock.
 
-// maxLoad bounds the clients' queries and the questions in flight of one service in sum,
-// and so the memory they take (under 1 KiB each). Over it queries are answered at once:
-// stale, or SERVFAIL (D26).
-const maxLoad = 1 << 17
-
 // sink takes the answer for a query that came over a connection. deliver never blocks and
 // does not keep msg; false: the client has gone.
 type sink interface{ deliver(msg []byte) bool }

@@ -54,7 +54,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 	s, set := w.s, w.t.set
 	f := w.newFlight(key, qlen, hash)
 	stale := set.stale && f.cacheable()
-	if s.load.Load() >= maxLoad {
+	if s.load.Load() >= s.maxLoad { // answered at once: stale, or SERVFAIL (D26)
 		w.t.book.Upstream.Overload++
 		if !stale || !w.giveStale(f, wt) {
 			w.giveFailure(wt, failOverload)

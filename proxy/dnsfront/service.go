@@ -30,7 +30,18 @@ type Options struct {
 	Logger   *zap.Logger           // nil: no log
 	ProbeKey *dnswire.ProbeKey     // of the self-probe; nil: it is not answered
 	Now      func() time.Time      // nil: time.Now; must have a monotonic reading
+	// MaxInFlight bounds the clients' queries and the questions in flight in sum, and MaxQueued the bytes of answers
+	// that clients over connections have not taken. 0: the defaults.
+	MaxInFlight, MaxQueued int64
 }
+
+// Defaults of Options.
+const (
+	// DefaultMaxInFlight is that of MaxInFlight: each takes less than 1 KiB.
+	DefaultMaxInFlight = 1 << 17
+	// DefaultMaxQueued is that of MaxQueued.
+	DefaultMaxQueued = 256 << 20
+)
 
 // Service is one DNS service. New, Start, any number of Update, Close. Stats,
 // Listeners and Packets may be called at any time from any goroutine.
@@ -50,13 +61,16 @@ type Service struct {
 	settings atomic.Pointer[settings]
 	table    *flights
 	load     atomic.Int64 // waiting queries and flights
-	workers  []*worker
-	async    [8]book // of connections
-	streams  streams
-	tcpUp    tcpUpstreams
-	closing  atomic.Bool
-	resting  atomic.Bool   // the janitor sleeps until something flies
-	rouse    chan struct{} // wakes it
+	maxLoad  int64
+	// maxQueued is Options.MaxQueued.
+	maxQueued int64
+	workers   []*worker
+	async     [8]book // of connections
+	streams   streams
+	tcpUp     tcpUpstreams
+	closing   atomic.Bool
+	resting   atomic.Bool   // the janitor sleeps until something flies
+	rouse     chan struct{} // wakes it
 
 	mu      sync.Mutex // Start, Update, Close
 	started bool
@@ -77,8 +91,14 @@ func New(o Options) (*Service, error) {
 		k := dnswire.NewProbeKey()
 		o.ProbeKey = &k
 	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = DefaultMaxInFlight
+	}
+	if o.MaxQueued <= 0 {
+		o.MaxQueued = DefaultMaxQueued
+	}
 	s := &Service{
-		node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
+		maxLoad: o.MaxInFlight, maxQueued: o.MaxQueued, node: o.Node, nsid: []byte(o.Node), stateDir: o.StateDir, plain: o.Plain, probe: o.ProbeKey,
 		nowFunc: o.Now, base: o.Now(), seed: maphash.MakeSeed(), log: newLogger(o.Logger, o.Config.Name), table: newFlights(), stop: make(chan struct{}),
 		rouse: make(chan struct{}, 1),
 	}
@@ -354,9 +374,9 @@ func (s *Service) tables(set *settings, st *Stats) []insight.Table {
 	}
 	tables := []insight.Table{
 		{Name: insight.TableConnections, Entries: st.Connections, Limit: int64(set.cfg.TCP.MaxConnections)},
-		{Name: insight.TableQueued, Entries: s.streams.queued.Load(), Limit: maxQueuedAll},
+		{Name: insight.TableQueued, Entries: s.streams.queued.Load(), Limit: s.maxQueued},
 		{Name: insight.TableHTTPS, Entries: s.streams.requests.Load(), Limit: maxRequests},
-		{Name: insight.TableInFlight, Entries: s.load.Load(), Limit: maxLoad},
+		{Name: insight.TableInFlight, Entries: s.load.Load(), Limit: s.maxLoad},
 	}
 	if set.cache != nil {
 		tables = append(tables, insight.Table{Name: insight.TableCache, Entries: int64(st.Cache.Entries), Limit: int64(set.cfg.Cache.Entries)})

@@ -21,12 +21,11 @@ const (
 	// maxQueued bounds the octets of answers that one connection has not taken yet;
 	// beyond it we do not read from it.
 	maxQueued = 256 << 10
-	// maxQueuedAll bounds them over all connections. From its half on, a connection may have
-	// only fewQueued octets or one answer; at the whole, leastQueued. Who has more is let go:
-	// it does not read, and the others do not pay for that.
-	maxQueuedAll = 256 << 20
-	fewQueued    = 16 << 10
-	leastQueued  = 4 << 10
+	// Options.MaxQueued bounds them over all connections. From its half on, a connection may
+	// have only fewQueued octets or one answer; at the whole, leastQueued. Who has more is let
+	// go: it does not read, and the others do not pay for that.
+	fewQueued   = 16 << 10
+	leastQueued = 4 << 10
 	// leastIdle is the shortest idle timeout when connections become scarce.
 	leastIdle = time.Second
 )
@@ -67,12 +66,12 @@ func (r Refusal) String() string {
 }
 
 // mayQueue tells whether a connection may have has octets of answers, the last of size,
-// while all have so many.
-func mayQueue(all, has, size int64) bool {
+// while all have so many of most.
+func mayQueue(all, most, has, size int64) bool {
 	switch {
-	case all <= maxQueuedAll/2:
+	case all <= most/2:
 		return true
-	case all <= maxQueuedAll:
+	case all <= most:
 		return has <= fewQueued || has == size
 	}
 	return has <= leastQueued
@@ -378,7 +377,7 @@ func (st *stream) deliver(msg []byte) bool {
 		return false
 	}
 	x, size := &st.s.streams, int64(len(msg)+2)
-	if !mayQueue(x.queued.Add(size), st.octets+size, size) {
+	if !mayQueue(x.queued.Add(size), x.s.maxQueued, st.octets+size, size) {
 		x.queued.Add(-size)
 		x.refused[RefusedSlow].Add(1)
 		st.closed = true

@@ -329,12 +329,12 @@ func TestD26BoundsInFlight(t *testing.T) {
 		t.Error(s.Upstream)
 	}
 	// The bound on all.
-	f.load.Add(maxLoad)
+	f.load.Add(DefaultMaxInFlight)
 	start := time.Now()
 	if m := f.ask(withOPT(asking("over.example.", dns.TypeA), 1232, false)); m.Rcode != dns.RcodeServerFailure || time.Since(start) > 300*time.Millisecond || ede(m) != 0 {
 		t.Error(time.Since(start), m)
 	}
-	f.load.Add(-maxLoad)
+	f.load.Add(-DefaultMaxInFlight)
 	if s := f.Stats(); s.Upstream.Overload != 1 {
 		t.Error(s.Upstream)
 	}

@@ -15,6 +15,7 @@ const (
 	TableCache       = "cache-entries"    //
 	TableBlocked     = "blocked-names"    // of all block lists
 	TableRemembered  = "remembered"       // answers for duplicates
+	TableHeld        = "held-bytes"       // of requests in flight and answers for duplicates
 	TableSessions    = "sessions"         // that accounting told of, those of a NAS before its restart too
 	TableNASNames    = "nas-names"        // what NASes call themselves
 	TableSources     = "sources"          // addresses of which is known whether they sign

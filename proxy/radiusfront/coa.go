@@ -67,7 +67,7 @@ func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 	case reason != NumReasons:
 	case w.closing || l.retired.Load():
 		reason = ReasonClosing
-	case w.service.inFlight.Load() >= w.view.mayFlight:
+	case w.service.inFlight.Load() >= w.view.mayFlight || w.service.full():
 		reason = ReasonServiceLimit
 	}
 	if reason != NumReasons {

@@ -16,6 +16,8 @@ const (
 	DefaultMaxInFlight = 131072
 	// DefaultMaxRemembered is the default of Options.MaxRemembered.
 	DefaultMaxRemembered = 524288
+	// DefaultMaxBytes is the default of Options.MaxBytes.
+	DefaultMaxBytes = 512 << 20
 	// MaxAttempts is how many backends one request may be sent to at most,
 	// whatever a pool's `attempts` says.
 	MaxAttempts = 8
@@ -40,6 +42,8 @@ type Options struct {
 	// MaxInFlight bounds the requests in flight of all clients together, and
 	// MaxRemembered the answers that are kept for duplicates. 0: the defaults.
 	MaxInFlight, MaxRemembered int
+	// MaxBytes bounds what the packets of both take, in bytes. 0: the default.
+	MaxBytes int64
 }
 
 // RolePools is one pool as a RADIUS service sees it.
@@ -91,6 +95,9 @@ func (o Options) withDefaults(workers int) (Options, error) {
 	}
 	if o.MaxRemembered <= 0 {
 		o.MaxRemembered = DefaultMaxRemembered
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = DefaultMaxBytes
 	}
 	if _, ok := o.Pools[o.Config.Pool]; !ok {
 		return o, fmt.Errorf("pool %q of service %q is not there", o.Config.Pool, o.Config.Name)

@@ -128,7 +128,7 @@ func (w *worker) admit(l *listener, cl *client, from netip.Addr, signed bool, p 
 		return ReasonClosing
 	case cl.inFlight.Load() >= w.limit(k, cl.maxInFlight):
 		return ReasonClientLimit
-	case w.service.inFlight.Load() >= w.limit(k, w.view.mayFlight):
+	case w.service.inFlight.Load() >= w.limit(k, w.view.mayFlight) || w.service.full():
 		return ReasonServiceLimit
 	}
 	return NumReasons

@@ -37,6 +37,8 @@ type Service struct {
 	inFlight      atomic.Int64
 	remembered    atomic.Int64
 	maxRemembered int64
+	held          atomic.Int64 // bytes of requests in flight and remembered answers
+	maxBytes      int64
 	affinity      *affinity
 	learnt        *learnt
 	survivors     *survivors // of survival (R60)
@@ -87,7 +89,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
-		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), affinity: newAffinity(), sessions: newSessions(maxSessions),
+		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), maxBytes: o.MaxBytes, affinity: newAffinity(), sessions: newSessions(maxSessions),
 	}
 	s.repeats = insight.NewRepeats(s.logger)
 	s.unknown, s.faults = s.repeats.Line(zap.WarnLevel, "packet from an unknown client"), insight.NewFaults(s.repeats)
@@ -111,6 +113,9 @@ func New(o Options) (*Service, error) {
 	}
 	return s, nil
 }
+
+// full tells that requests and answers may take no more memory: nothing new is taken in.
+func (s *Service) full() bool { return s.held.Load() >= s.maxBytes }
 
 // adoptClients makes the shared state of clients that are new; those that stay
 // keep theirs.

@@ -1,6 +1,7 @@
 package radiusfront
 
 import (
+	"sync/atomic"
 	"time"
 
 	"sereno/proxy/insight"
@@ -235,7 +236,12 @@ func (w *wheel) expire(now int64, due func(*entry)) {
 // bytes do not take 4096.
 type buffers struct {
 	free [len(bufferSizes)][][]byte
+	held *atomic.Int64 // bytes that are in use, of all workers
 }
+
+// maxFree bounds what is kept of one size for the next use, in bytes: what a
+// storm took is given back.
+const maxFree = 4 << 20
 
 var bufferSizes = [...]int{64, 128, 256, 512, 1024, radwire.MaxLen}
 
@@ -252,6 +258,7 @@ func (s *buffers) keep(b []byte) []byte {
 		} else {
 			buf = make([]byte, size)
 		}
+		s.held.Add(int64(size))
 		return buf[:copy(buf[:size], b)]
 	}
 	panic("radiusfront: a packet of more than 4096 bytes")
@@ -266,7 +273,10 @@ func (s *buffers) release(b []byte) {
 	clear(b)
 	for i, size := range bufferSizes {
 		if cap(b) == size {
-			s.free[i] = append(s.free[i], b[:0])
+			s.held.Add(-int64(size))
+			if len(s.free[i])*size < maxFree {
+				s.free[i] = append(s.free[i], b[:0])
+			}
 			return
 		}
 	}

@@ -110,6 +110,7 @@ func newWorker(s *Service, v *view) *worker {
 		sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
 		generation: v.generation(),
 	}
+	w.buffers.held = &s.held
 	w.table = newTable(w.rng.Uint64())
 	w.sequence = w.rng.Uint64()
 	w.dueFn, w.passFn = w.fire, w.pass
@@ -328,7 +329,7 @@ func (w *worker) drop(e *entry, reason Reason) {
 
 // remember keeps the answer for duplicates (R20).
 func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
-	if w.view.window <= 0 && e.kind != KindCoA || w.service.remembered.Load() >= w.service.maxRemembered {
+	if w.view.window <= 0 && e.kind != KindCoA || w.service.remembered.Load() >= w.service.maxRemembered || w.service.full() {
 		w.forget(e)
 		return
 	}

@@ -22,6 +22,9 @@ func (s *Sereno) Metrics() Metrics {
 	return m
 }
 
+// TryMetrics scrapes the node, which may be too busy to answer in time.
+func (s *Sereno) TryMetrics() (Metrics, error) { return s.scrape() }
+
 func (s *Sereno) scrape() (Metrics, error) {
 	code, body, err := s.get("/metrics")
 	if err == nil && code != http.StatusOK {

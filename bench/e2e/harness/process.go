@@ -3,9 +3,11 @@ package harness
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +21,7 @@ type Process struct {
 	path  string
 	args  []string
 	stdin string
+	env   []string // beside the test's own
 	log   string
 
 	mu   sync.Mutex
@@ -46,6 +49,7 @@ func (p *Process) start() {
 	defer out.Close()
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.lab.dir, out, out
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdin = strings.NewReader(p.stdin)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -61,6 +65,27 @@ func (p *Process) start() {
 		_ = cmd.Wait() // its exit code is in ProcessState
 		close(done)
 	}()
+}
+
+// Setenv gives it a variable, as KEY=VALUE, from its next start on.
+func (p *Process) Setenv(variable string) { p.env = append(p.env, variable) }
+
+// Anonymous is its resident memory that no file backs, in bytes: now, and 0 when it has ended.
+func (p *Process) Anonymous() int64 {
+	p.mu.Lock()
+	cmd := p.cmd
+	p.mu.Unlock()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "\nRssAnon:")
+	text, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
 }
 
 // Signal sends a signal to the process group; one that has ended already is let be.

@@ -202,6 +202,15 @@ func (l *Lab) yamlRoutes(line func(string, ...any), c Config, services []string)
 	}
 }
 
+// DNSAnswers asks for an address over UDP and says whether an answer came within 300 ms.
+func (s *Sereno) DNSAnswers(name string) bool {
+	m := []byte{0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	for label := range strings.SplitSeq(name, ".") {
+		m = append(append(m, byte(len(label))), label...)
+	}
+	return answers(s.DNS, append(m, 0, 0, 1, 0, 1))
+}
+
 // get asks the node's HTTP server.
 func (s *Sereno) get(path string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -370,3 +370,36 @@ func TestClosedRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestO30DamagedPiecesAreBounded: what is kept aside takes no more than the spool may, and what
+// is not kept is counted.
+func TestO30DamagedPiecesAreBounded(t *testing.T) {
+	dir, segment, at := written(t, 3)
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at[1]+50] ^= 1
+	if err := os.WriteFile(segment, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	earlier := filepath.Join(dir, damagedPrefix+"of-long-ago.bin")
+	if err := os.WriteFile(earlier, make([]byte, minBytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	small := func(o *Options) { o.MaxBytes = minBytes }
+	s := open(t, dir, small)
+	if st := s.Stats(); st.Damaged != 1 || st.Records != 2 || len(files(t, dir, damagedPrefix)) != 1 {
+		t.Fatalf("%+v, %v", st, files(t, dir, damagedPrefix))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(earlier); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, small)
+	if len(files(t, dir, damagedPrefix)) != 1 {
+		t.Error("it is not kept where there is room")
+	}
+}

@@ -263,8 +263,12 @@ func (r *recovery) finish() {
 const damagedPrefix = "damaged-"
 
 // keepDamaged keeps a damaged stretch in a file that bears its segment and
-// offset. It returns false when it was kept by an earlier process.
+// offset, as long as all of them take no more than the spool may. It returns false
+// when it was kept by an earlier process.
 func (s *Spool) keepDamaged(ordinal uint64, off int, b []byte) bool {
+	if damagedSize(s.opts.Dir)+int64(len(b)) > s.max.Load() {
+		return true // counted all the same
+	}
 	path := filepath.Join(s.opts.Dir, fmt.Sprintf(damagedPrefix+"%016x-%08x.bin", ordinal, off))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -277,4 +281,18 @@ func (s *Spool) keepDamaged(ordinal uint64, off int, b []byte) bool {
 	_ = f.Sync()
 	_ = f.Close()
 	return true
+}
+
+// damagedSize is how many bytes are kept aside in a directory.
+func damagedSize(dir string) (size int64) {
+	names, err := filepath.Glob(filepath.Join(dir, damagedPrefix+"*"))
+	if err != nil {
+		return 0 // the directory's name is a bad pattern
+	}
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil {
+			size += info.Size()
+		}
+	}
+	return size
 }

@@ -66,6 +66,8 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 
 	// Services: those that stay are updated in place, new ones are opened.
 	n.processors(len(moves) + n.leavers(running, moves))
+	n.memory(next)
+	undo = append(undo, func() { n.memory(running.config) })
 	s.fronts = make([]front, len(moves))
 	for _, m := range moves {
 		if m.old == nil {

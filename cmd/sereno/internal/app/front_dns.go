@@ -29,6 +29,7 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 		o := dnsfront.Options{
 			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name,
 			StateDir: n.state.path, Workers: n.o.Cores, Logger: n.log, ProbeKey: &n.proofs.DNS,
+			MaxInFlight: n.share(len(c.DNS), dnsfront.DefaultMaxInFlight<<10) >> 10, MaxQueued: n.share(len(c.DNS), dnsfront.DefaultMaxQueued),
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {

@@ -57,6 +57,9 @@ type Node struct {
 	demoted   map[string]bool // anycast entries that are demoted and not drained
 
 	alarmed   alarmBook
+	allowed   int64 // memory limit that was found at the start, bytes; 0: not looked for yet, or none. Under change
+	shared    bool  // with the speakers
+	heap      int64 // what of it is the runtime's, bytes; 0: no limit. Under change
 	partingMu sync.Mutex
 	parting   map[front]parting
 	leaving   sync.WaitGroup // one for each of parting
@@ -129,6 +132,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	s := &shape{config: c, loaded: n.now(), pools: pools}
 	n.shape.Store(s)
 	n.processors(len(frontsOf(c)))
+	n.memory(c)
 	for _, d := range frontsOf(c) {
 		f, err := n.open(d, c, pools)
 		if err != nil {
