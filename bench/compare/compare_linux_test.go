@@ -90,6 +90,7 @@ func TestVerdicts(t *testing.T) {
 		{bar{of: rate, to: "sereno", atLeast: 1.8, ours: twoCores, cores: 2}, "1.50 (1.36–1.67)", NotShown},
 		{bar{of: rate, to: "sereno", atLeast: 1.8, ours: twoCores}, "1.50 (1.36–1.67)", NotMet},
 		{bar{of: cpu, to: "dnsdist", atMost: 1}, "", NotShown},
+		{bar{of: p99, to: "echo", atMost: 1}, "", NotShown},
 	} {
 		if v := c.bar.judge(nil, all); v.State != c.state || v.Ratio != c.ratio {
 			t.Errorf("%+v: %s, %s (%s)", c.bar, v.Ratio, v.State, v.Why)

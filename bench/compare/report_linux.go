@@ -150,6 +150,8 @@ func (x bar) judge(programs map[string]*program, all map[string]rounds) Verdict 
 	ratio := ours.over(theirs, x.of)
 	v.Ours, v.Theirs, v.Ratio = short(ours.spread(x.of).median), short(theirs.spread(x.of).median), ratio.text(2)
 	switch used := ours.spread(busy).median; {
+	case ours.spread(x.of).median <= 0 || theirs.spread(x.of).median <= 0:
+		v.Ratio, v.State, v.Why = "", NotShown, "one of them answered nothing"
 	case x.cores > 0 && used < fullyBusy*float64(x.cores):
 		costs := ours.over(theirs, cpu).median
 		v.State, v.Why = NotShown, fmt.Sprintf("the load needs a core too and is the limit (%.2f of %d cores busy); a request costs %.2f × the CPU of one on one core, "+
