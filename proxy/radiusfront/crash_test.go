@@ -107,8 +107,9 @@ func (c *child) kill(t *testing.T) {
 	_ = c.in.Close() // its other end is gone
 }
 
-// keepsSending is a NAS: one record after the other, each until it is acknowledged. It books what it does.
-func keepsSending(first uint32, to string, stop *atomic.Bool, books *nasBooks) error {
+// keepsSending is a NAS with some sessions: one record after the other, each until it is acknowledged. It books what it
+// does.
+func keepsSending(first, sessions uint32, to string, stop *atomic.Bool, books *nasBooks) error {
 	conn, err := net.Dial("udp", to)
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func keepsSending(first uint32, to string, stop *atomic.Bool, books *nasBooks) e
 	defer conn.Close()
 	buf := make([]byte, 4096)
 	for i := uint32(0); !stop.Load(); i++ {
-		r := booked{session: first + i%20, n: i / 20}
+		r := booked{session: first + i%sessions, n: i / sessions}
 		req := crashRecord(byte(i), r)
 		for acked := false; !acked && !stop.Load(); {
 			books.sending(r)
@@ -193,9 +194,13 @@ func killRandomly(t *testing.T, ack string, kills int) {
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	c := startChild(t, append(env, crashLife+"="+lifeOf(0))...)
+	sessions := uint32(20)
+	if ack == "after-backend" {
+		sessions = 1 // once a record of it is in the spool, the others join it
+	}
 	for i := range uint32(4) {
 		load.Go(func() {
-			if err := keepsSending(1000*i, free, &stop, books); err != nil {
+			if err := keepsSending(1000*i, sessions, free, &stop, books); err != nil {
 				t.Error(err)
 			}
 		})
