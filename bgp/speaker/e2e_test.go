@@ -17,6 +17,8 @@ import (
 	"sereno/bgp"
 )
 
+// With SERENO_E2E=1 real routers take part in these tests.
+
 // linkSettings is the node's side of a link.
 func linkSettings(l link, r realRouter, prefixes ...string) bgp.Settings {
 	s := settings(r.address(), prefixes...)

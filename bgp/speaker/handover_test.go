@@ -44,6 +44,7 @@ func (s site) becomes(state bgp.State, reason bgp.Reason) {
 	})
 }
 
+// TestA21HandOverBetweenSites: with SERENO_E2E=1, behind BIRD and behind FRR.
 func TestA21HandOverBetweenSites(t *testing.T) {
 	t.Parallel()
 	needE2E(t, "BIRD 2 and FRR")

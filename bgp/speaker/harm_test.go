@@ -13,6 +13,8 @@ import (
 	"sereno/bgp"
 )
 
+// With SERENO_E2E=1 real routers take part in some of these tests.
+
 func TestA15MalformedMessageCostsOneSessionOnly(t *testing.T) {
 	t.Parallel()
 	r := startGoRouter(t, localRouter)

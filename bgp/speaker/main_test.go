@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -32,6 +33,11 @@ func TestMain(m *testing.M) {
 		os.Exit(routerMain())
 	case "node":
 		os.Exit(nodeMain())
+	}
+	if os.Getenv("SERENO_E2E") != "" { // they mostly wait, for timers and sessions
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			panic(err)
+		}
 	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/osrg/gobgp/v3/pkg/server.(*BgpServer).Serve"), // it never returns
