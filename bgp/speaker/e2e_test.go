@@ -102,6 +102,20 @@ func (c *canary) take() time.Duration {
 	return w
 }
 
+// within is eventually with the bound of a requirement. What the machine lets everybody wait meanwhile is measured, and
+// comes on top; on a quiet one that is nothing.
+func within(t *testing.T, bound time.Duration, what string, f func() bool) time.Duration {
+	t.Helper()
+	machine := startCanary(t)
+	took := eventually(t, bound+20*time.Second, what, f)
+	if waited := machine.take(); took > bound+waited {
+		t.Errorf("%s took %v, want %v; the machine let us wait for %v of it", what, took, bound, waited)
+	} else if took > bound {
+		t.Logf("%s took %v; the machine let us wait for %v of it", what, took, waited)
+	}
+	return took
+}
+
 // TestA11WithdrawalIsSeenByTheRouterWithin50ms: and not only a share of them. What the machine let everybody wait
 // meanwhile is measured, and comes on top; on a quiet one that is nothing.
 func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
@@ -116,7 +130,7 @@ func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
 			machine.take()
 			start := time.Now()
 			c.SetServices(down)
-			eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
+			eventually(t, 10*time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
 			took := time.Since(start)
 			all = append(all, took)
 			if waited := machine.take(); took > 50*time.Millisecond+r.slower+waited {
@@ -125,7 +139,7 @@ func TestA11WithdrawalIsSeenByTheRouterWithin50ms(t *testing.T) {
 				t.Logf("a withdrawal took %v; the machine let us wait for %v of it", took, waited)
 			}
 			c.SetServices(up)
-			eventually(t, time.Second, "route", func() bool { return r.has(t, vip) != "" })
+			eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
 		}
 		slices.Sort(all)
 		t.Logf("figure: decision to withdrawn at the router, of 20: median %v, worst %v", all[10], all[19])
@@ -141,8 +155,8 @@ func TestA15SpeakerKilled(t *testing.T) {
 		if err := syscall.Kill(state(c, "core-1").SpeakerPID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		gone := eventually(t, time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
-		back := eventually(t, 3*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
+		gone := eventually(t, 10*time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
+		back := within(t, 3*time.Second-gone, "route back", func() bool { return r.has(t, vip) != "" })
 		t.Logf("figure: speaker killed: gone after %v, back after %v", gone, gone+back)
 		if s := state(c, "core-1"); s.LastError != "speaker died: signal: killed" || s.SpeakerDeaths != 1 {
 			t.Errorf("status %+v", s)
@@ -161,8 +175,8 @@ func TestA15SpeakerFrozen(t *testing.T) {
 			t.Fatal(err)
 		}
 		lease := r.settings.BGP.Lease
-		gone := eventually(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
-		back := eventually(t, lease+3*time.Second-gone, "route back", func() bool { return r.has(t, vip) != "" })
+		gone := within(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		back := within(t, lease+3*time.Second-gone, "route back", func() bool { return r.has(t, vip) != "" })
 		t.Logf("figure: speaker frozen, lease %v: gone after %v, back after %v", lease, gone, gone+back)
 		if s := state(c, "core-1"); !strings.Contains(s.LastError, "no answer for") || s.SpeakerPID == pid {
 			t.Errorf("status %+v", s)
@@ -208,7 +222,7 @@ func TestA15NodeFrozen(t *testing.T) {
 			t.Fatal(err)
 		}
 		lease := r.settings.BGP.Lease
-		gone := eventually(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		gone := within(t, lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
 		if gone < lease-bgp.Beat(lease) {
 			t.Errorf("gone after %v, before the lease of %v was over", gone, lease)
 		}
@@ -219,7 +233,7 @@ func TestA15NodeFrozen(t *testing.T) {
 		if err := node.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		back := eventually(t, 4*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
+		back := eventually(t, 10*time.Second, "route back", func() bool { return r.has(t, vip) != "" })
 		t.Logf("figure: node frozen, lease %v: gone after %v; back %v after it went on", lease, gone, back)
 	})
 }
@@ -269,7 +283,7 @@ func TestA15NodeKilled(t *testing.T) {
 		if err := node.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		gone := eventually(t, r.settings.BGP.Lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
+		gone := within(t, r.settings.BGP.Lease+500*time.Millisecond, "route gone", func() bool { return r.has(t, vip) == "" })
 		t.Logf("figure: node killed: gone after %v", gone)
 	})
 }
@@ -290,7 +304,7 @@ func TestA13DemotionLeavesNoGap(t *testing.T) {
 		for range 20 {
 			for _, services := range [][]bgp.Service{down, up} {
 				c.SetServices(services)
-				eventually(t, time.Second, "other attributes", func() bool {
+				eventually(t, 10*time.Second, "other attributes", func() bool {
 					got := r.has(t, vip)
 					if got == "" {
 						t.Fatal("a gap")
@@ -311,12 +325,12 @@ func TestA14StopIsSeenInOrder(t *testing.T) {
 		c := startNode(t, r.settings)
 		c.SetServices(up)
 		eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
-		eventually(t, time.Second, "the node knows of the session", func() bool { return state(c, "core-1").State == bgp.Established })
+		eventually(t, 10*time.Second, "the node knows of the session", func() bool { return state(c, "core-1").State == bgp.Established })
 		start := time.Now()
 		stopped := make(chan error, 1)
 		go func() { stopped <- c.Stop(t.Context()) }()
-		demoted := eventually(t, 200*time.Millisecond, "demoted route", func() bool { return isDemoted(r.has(t, vip)) })
-		gone := eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
+		demoted := eventually(t, 10*time.Second, "demoted route", func() bool { return isDemoted(r.has(t, vip)) })
+		gone := eventually(t, 10*time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
@@ -349,7 +363,7 @@ func TestA17RealRoutersAcceptOurRoutes(t *testing.T) {
 					t.Errorf("announced: %s, want %q", got, r.wantAnnounced(vip))
 				}
 				c.SetServices(down)
-				eventually(t, time.Second, "demoted route", func() bool { return hasAll(r.has(t, vip), r.wantDemoted()...) })
+				eventually(t, 10*time.Second, "demoted route", func() bool { return hasAll(r.has(t, vip), r.wantDemoted()...) })
 			})
 		}
 	})
@@ -373,7 +387,7 @@ func TestA17InternalSession(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 		c.SetServices(down)
-		eventually(t, time.Second, "demoted route", func() bool {
+		eventually(t, 10*time.Second, "demoted route", func() bool {
 			return hasAll(strings.ReplaceAll(r.has(t, vip), `"locPrf":10,`, `"locPrf":0,`), demoted[isBIRD]...)
 		})
 		if n := state(c, "core-1"); n.Drifts != 0 {
@@ -398,7 +412,7 @@ func TestA17IPv6RoutesOverIPv4WithTheirNextHop(t *testing.T) {
 		if got := r.has(t, vip6); !strings.Contains(got, "2001:db8:9::9") || strings.Contains(got, "::ffff") {
 			t.Errorf("got %s", got)
 		}
-		eventually(t, time.Second, "the route of its one family in the status", func() bool {
+		eventually(t, 10*time.Second, "the route of its one family in the status", func() bool {
 			n := state(c, "core-1")
 			return len(n.Advertised) == 1 && n.Advertised[0] == vip6
 		})
@@ -424,7 +438,7 @@ func TestA17IPv6Session(t *testing.T) {
 				c.SetServices(up)
 				eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip6) != "" })
 				c.SetServices(down)
-				eventually(t, 200*time.Millisecond, "withdrawal", func() bool { return r.has(t, vip6) == "" })
+				eventually(t, 10*time.Second, "withdrawal", func() bool { return r.has(t, vip6) == "" })
 			})
 		}
 	})
@@ -488,7 +502,7 @@ func TestA18WhyASessionFellIsKept(t *testing.T) {
 	c.SetServices(up)
 	eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" && state(c, "core-1").State == bgp.Established })
 	r.ask(t, `disable core "works on the backbone"`)
-	eventually(t, 5*time.Second, "session gone", func() bool { return state(c, "core-1").State == bgp.Connecting })
+	eventually(t, 10*time.Second, "session gone", func() bool { return state(c, "core-1").State == bgp.Connecting })
 	if s := state(c, "core-1"); !strings.Contains(s.LastError, "works on the backbone") {
 		t.Errorf("status %+v", s)
 	} else {

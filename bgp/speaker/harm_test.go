@@ -32,7 +32,7 @@ func TestA15MalformedMessageCostsOneSessionOnly(t *testing.T) {
 	}
 	t.Log(n.LastError)
 	// The route may be at the router before its speaker has reported the session.
-	eventually(t, 5*time.Second, "the other session's report", func() bool { return state(c, "core-1").State == bgp.Established })
+	eventually(t, 10*time.Second, "the other session's report", func() bool { return state(c, "core-1").State == bgp.Established })
 	if n := state(c, "core-1"); n.SpeakerDeaths != 0 || r.count("session-down", "") != 0 || r.count("withdrawn", vip) != 0 {
 		t.Errorf("the other neighbor suffers: %+v", n)
 	}
@@ -119,7 +119,7 @@ func TestA10DriftIsMendedAndTold(t *testing.T) {
 		if k.report.Drifts != drifts {
 			t.Errorf("%s: mended again and again: %s", what, k.report.DriftText)
 		}
-		eventually(t, time.Second, what+": mended at the router", func() bool { return r.has(t, vip) == good && r.has(t, "198.51.100.0/24") == "" })
+		eventually(t, 10*time.Second, what+": mended at the router", func() bool { return r.has(t, vip) == good && r.has(t, "198.51.100.0/24") == "" })
 	}
 	path := func(r bgp.Route) *api.Path {
 		p, err := newPath(k.session, r)
@@ -150,7 +150,7 @@ func TestA10DriftIsMendedAndTold(t *testing.T) {
 	if err := k.set([]bgp.Route{}, 2); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
+	eventually(t, 10*time.Second, "withdrawal", func() bool { return r.has(t, vip) == "" })
 	check()
 	if len(k.report.Advertised) != 0 || len(k.g.allowed) != 0 {
 		t.Errorf("left over: %+v, %v", k.report, k.g.allowed)

@@ -92,7 +92,7 @@ func TestA15SpeakerEndsWithItsNode(t *testing.T) {
 	s := startSpeaker(t)
 	s.session(r, 10*time.Second)
 	s.order(bgp.Order{Kind: bgp.OrderRoutes, Stamp: int64(bgp.Uptime()), Number: 1, Routes: oneRoute})
-	eventually(t, 5*time.Second, "route", func() bool { return r.has(t, vip) != "" })
+	eventually(t, 10*time.Second, "route", func() bool { return r.has(t, vip) != "" })
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		if err := s.cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
@@ -103,8 +103,8 @@ func TestA15SpeakerEndsWithItsNode(t *testing.T) {
 		t.Error("a signal to the group took the route away")
 	}
 	s.conn.Close()
-	s.ends(time.Second, exitOrphan, "the node is gone")
-	eventually(t, time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
+	s.ends(5*time.Second, exitOrphan, "the node is gone") // long before its lease of 10 s is over
+	eventually(t, 10*time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
 }
 
 // TestA15OldStampsDoNotProlongTheLease: of a node that lies in the socket since before it stood still, or that is starved so
@@ -126,11 +126,19 @@ func TestA15OldStampsDoNotProlongTheLease(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	lived := s.ends(length+500*time.Millisecond, exitLease, "lease over")
+	lived := within(t, length+500*time.Millisecond, "the end of the lease", func() bool {
+		select {
+		case <-s.done:
+			return true
+		default:
+			return false
+		}
+	})
+	s.ends(time.Second, exitLease, "lease over")
 	if lived < length-100*time.Millisecond {
 		t.Errorf("it gave up after %v", lived)
 	}
-	eventually(t, time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
+	eventually(t, 10*time.Second, "route gone", func() bool { return r.has(t, vip) == "" })
 }
 
 func TestSpeakerRefusesWhatANodeNeverSends(t *testing.T) {

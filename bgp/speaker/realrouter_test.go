@@ -158,14 +158,14 @@ func startBIRD(t testing.TB, l link) *bird {
 	}
 	b := &bird{at: netip.AddrPortFrom(l.router, port)}
 	b.cmd = daemon(t, filepath.Join(dir, "log"), program(t, "bird", "/usr/sbin/bird"), "-f", "-c", file, "-s", socket, "-P", filepath.Join(dir, "pid"))
-	eventually(t, 5*time.Second, "bird's control socket", func() bool {
+	eventually(t, 10*time.Second, "bird's control socket", func() bool {
 		b.conn, err = net.Dial("unix", socket)
 		return err == nil
 	})
 	t.Cleanup(func() { b.conn.Close() })
 	b.in = bufio.NewReader(b.conn)
 	b.reply(t)
-	eventually(t, 5*time.Second, "bird listening", func() bool { return listening(b.at) })
+	eventually(t, 10*time.Second, "bird listening", func() bool { return listening(b.at) })
 	return b
 }
 
@@ -289,7 +289,7 @@ router bgp %d
 	t.Cleanup(func() { f.conn.Close() })
 	f.in = bufio.NewReader(f.conn)
 	f.ask(t, "enable")
-	eventually(t, 5*time.Second, "bgpd listening", func() bool { return listening(f.at) })
+	eventually(t, 10*time.Second, "bgpd listening", func() bool { return listening(f.at) })
 	return f
 }
 
