@@ -29,6 +29,7 @@ type Backend struct {
 	penalty  penalty
 	_        [64]byte
 	requests atomic.Uint64
+	missed   atomic.Uint64 // in a row, without a reply
 	failures [failureCount]atomic.Uint64
 	latency  latency
 	_        [64]byte

@@ -84,6 +84,9 @@ type latency struct {
 // Observe notes how long a reply to a real request took. Also the late reply of a
 // request that went elsewhere meanwhile tells how long the backend takes.
 func (b *Backend) Observe(d time.Duration) {
+	if b.missed.Load() > 0 {
+		b.missed.Store(0)
+	}
 	l := &b.latency
 	i := 0
 	for i < len(latencyBounds) && d > latencyBounds[i] {
@@ -105,7 +108,18 @@ func (b *Backend) Fail(f Failure) {
 	if f < failureCount {
 		b.failures[f].Add(1)
 	}
+	switch f {
+	case Timeout, Unreachable, SendError:
+		b.missed.Add(1)
+	}
 }
+
+// silentAfter is how many requests in a row come to nothing until a backend counts as
+// silent among those that are judged no better.
+const silentAfter = 3
+
+// silent tells whether the last requests had no reply at all.
+func (b *Backend) silent() bool { return b.missed.Load() >= silentAfter }
 
 // Counters are a backend's figures since it was first configured.
 type Counters struct {

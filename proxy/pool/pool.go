@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,9 @@ func (p *Pool) rebuild() {
 // with max_in_flight are left out. The best tier that has one left is used: up,
 // then hot spares that are up, then suspect and starting ones, then down ones. While
 // any backend is up, a request that was not tried anywhere yet goes to no worse
-// tier: better none than one that is likely to be silent. nil: nobody is left.
+// tier: better none than one that is likely to be silent. Among those that are not
+// up, the ones that answer real requests come first: probes may be wrong, and what
+// the others cost is not in the retry budget. nil: nobody is left.
 //
 // hash is of the request's key, equal on every node; policies other than hash
 // don't look at it. tried may be nil for a request that is never retried.
@@ -150,7 +153,14 @@ func (p *Pool) Pick(hash uint64, tried *Tried) *Backend {
 		if i >= firstNotUp && s.anyUp && !retry {
 			return nil
 		}
-		if b := p.pick(s.policy, t, hash, tried); b != nil {
+		var b *Backend
+		if i >= firstNotUp {
+			b = p.answering(s.policy, t, hash, tried)
+		}
+		if b == nil {
+			b = p.pick(s.policy, t, hash, tried)
+		}
+		if b != nil {
 			if tried != nil {
 				tried.Add(b)
 			}
@@ -158,6 +168,24 @@ func (p *Pool) Pick(hash uint64, tried *Tried) *Backend {
 		}
 	}
 	return nil
+}
+
+// silentTries is the share of requests that also a silent backend gets while none is up:
+// so that it is noticed when it answers again.
+const silentTries = 16
+
+// answering chooses in a tier of backends that are not up among those that are not
+// silent; nil: there is none, or a silent one's turn has come.
+func (p *Pool) answering(policy policy, t *tier, hash uint64, tried *Tried) *Backend {
+	if rand.Uint32N(silentTries) == 0 { //nolint:gosec // balancing is no secret
+		return nil
+	}
+	var left Tried
+	if tried != nil {
+		left = *tried
+	}
+	left.silent = true
+	return p.pick(policy, t, hash, &left)
 }
 
 // Backends lists the backends in the order of the configuration. The slice is

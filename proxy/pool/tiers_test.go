@@ -194,3 +194,61 @@ func TestA05AMemberThatNobodyProbes(t *testing.T) {
 	b.Done()
 	b.Observe(time.Millisecond)
 }
+
+// While probes call every backend down, the one that answers real requests gets nearly all
+// of them, and the other is tried now and then, until it answers again.
+func TestD23WhoAnswersComesFirstWhileNoneIsUp(t *testing.T) {
+	for _, balance := range allPolicies {
+		t.Run(balance, func(t *testing.T) {
+			g := newGroup(t, balance, spec{name: "dead"}, spec{name: "alive"}, spec{name: "dead too"})
+			ask := func(answers func(name string) bool) map[string]int {
+				got := map[string]int{}
+				for key := range uint64(3000) {
+					b := g.Pick(mix(key), nil)
+					got[b.Name()]++
+					if b.Done(); answers(b.Name()) {
+						b.Observe(time.Millisecond)
+					} else {
+						b.Fail(Unreachable)
+					}
+				}
+				return got
+			}
+			for _, name := range []string{"dead", "alive", "dead too"} {
+				g.down(name)
+			}
+			got := ask(func(name string) bool { return name == "alive" })
+			if dead := got["dead"] + got["dead too"]; dead > 400 || dead == 0 {
+				t.Errorf("of 3000 requests those that are dead got %d", dead)
+			}
+			want := 3
+			if balance == "ordered" {
+				want = 1
+			}
+			ask(func(string) bool { return true }) // until each has answered once
+			if got = ask(func(string) bool { return true }); len(got) != want {
+				t.Errorf("when all answer: %v", got)
+			}
+			b := g.Backend("alive")
+			before := b.Counters().InFlight
+			for range 10 {
+				b.Fail(Timeout)
+			}
+			for range 2 { // all are silent: each may be asked
+				for _, name := range []string{"dead", "dead too"} {
+					for range silentAfter {
+						g.Backend(name).Fail(Timeout)
+					}
+				}
+				if p := g.Pick(1, nil); p == nil {
+					t.Fatal("nobody is asked where all are silent")
+				} else {
+					p.Done()
+				}
+			}
+			if b.Counters().InFlight != before {
+				t.Errorf("%d slots are taken", b.Counters().InFlight)
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ const MaxAttempts = 8
 type Tried struct {
 	backends [MaxAttempts]*Backend
 	n        int
+	silent   bool // those that are silent count as tried
 }
 
 // Add notes a backend. Pick does it for what it returns; a front adds what it
@@ -26,7 +27,7 @@ func (t *Tried) Has(b *Backend) bool {
 			return true
 		}
 	}
-	return false
+	return t.silent && b.silent()
 }
 
 // Len is how many were tried.
