@@ -39,7 +39,8 @@ type upstream struct {
 	secret   *radwire.Secret
 	posture  posture
 	ports    []*port
-	turn     int // the port that was used last
+	turn     int   // the port that was used last
+	turned   int64 // worker time of the batch in which it came to be its turn
 	rest     restQueue
 	waits    restQueue    // resting ones that attempt_timeout has not passed for yet
 	inUse    int          // identifiers with a request
@@ -155,19 +156,24 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	return up
 }
 
-// take finds an identifier: round robin over the open ports, and a new port
-// when they are used up. It fails when the bound is reached or the system has
-// no more sockets.
+// take finds an identifier: the open ports take turns, one for each batch, so
+// that its packets can leave as one message; and there is a new port when they
+// are used up. It fails when the bound is reached or the system has no more
+// sockets.
 func (up *upstream) take(w *worker) (*port, byte, error) {
 	up.wakeResting(w.now)
-	for range up.ports {
+	if up.turned != w.now {
+		up.turned = w.now
 		up.turn++
+	}
+	for range up.ports {
 		if up.turn >= len(up.ports) {
 			up.turn = 0
 		}
 		if p := up.ports[up.turn]; p.n > 0 && len(up.ports) >= firstPorts {
 			return p, p.take(), nil
 		}
+		up.turn++
 	}
 	if len(up.ports) >= maxPorts {
 		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.name)
