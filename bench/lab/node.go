@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -143,6 +144,21 @@ func (n *node) tell(args ...string) error {
 	out, err := exec.Command(n.path, append(args, "--socket", n.socket)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("sereno %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// change asks for a change over the socket itself. A command first has to be started, and on a busy machine that takes as
+// long as what is measured.
+func (n *node) change(query string) error {
+	reply, err := n.http.Post("http://node/api/v1/"+query, "", nil)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(reply.Body)
+		return errors.Join(fmt.Errorf("%s: %s: %s", query, reply.Status, text), err)
 	}
 	return nil
 }

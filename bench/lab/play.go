@@ -87,11 +87,15 @@ func onlyLate(rows []row) bool {
 // stoodStill is what a node logs about a pause of its own process.
 var stoodStill = regexp.MustCompile(`stood still.*"for": "([0-9.a-zµ]+)"`)
 
-// starvation is how long a machine must have let this process wait, in all, for a node's standing still to be its doing.
-const starvation = 100 * time.Millisecond
+// starvation is how long a machine must have let this process wait, in all, for a node's standing still to be its doing,
+// and starvationAlone how long where no node has noticed any: many processes wait, each for less than it would tell.
+const (
+	starvation      = 100 * time.Millisecond
+	starvationAlone = time.Second
+)
 
-// starved says whether a node stood still for less time than any scenario lets it, because the machine did not let it
-// run, and writes how long.
+// starved says whether the machine did not let the laboratory run, and writes how long: a node stood still for less time
+// than any scenario lets it, or this process has waited for long.
 func (p *play) starved(out io.Writer) bool {
 	waited := p.machine.wait()
 	found := false
@@ -106,7 +110,10 @@ func (p *play) starved(out io.Writer) bool {
 			}
 		}
 	}
-	return found && waited >= starvation
+	if waited >= starvationAlone && !found {
+		fmt.Fprintf(out, "the machine let the laboratory itself wait for %s in all\n", short(waited))
+	}
+	return found && waited >= starvation || waited >= starvationAlone
 }
 
 // step waits until a prefix is as wanted at both routers, DNS in both families, and holds the time since then to the bound; FRR's work queue

@@ -151,7 +151,7 @@ func drainAndStop(p *play) error {
 	begin := time.Now()
 	for _, s := range services {
 		since := time.Now()
-		if err := p.nodes[1].tell("drain", "--force", entries[s]); err != nil { // --force: the second is the last one
+		if err := p.nodes[1].change("drain?force=true&target=" + entries[s]); err != nil { // force: the second is the last one
 			return err
 		}
 		if err := p.drained(s, since); err != nil {
@@ -166,7 +166,7 @@ func drainAndStop(p *play) error {
 	}
 	again := time.Now()
 	for _, s := range services {
-		if err := p.nodes[1].tell("undrain", entries[s]); err != nil {
+		if err := p.nodes[1].change("undrain?target=" + entries[s]); err != nil {
 			return err
 		}
 	}
