@@ -16,8 +16,8 @@ import (
 	"sereno/bench/e2e/harness"
 )
 
-// TestE2ERandomDatagramsAreCountedAndHarmNothing throws random and truncated datagrams at every port, under load.
-func TestE2ERandomDatagramsAreCountedAndHarmNothing(t *testing.T) {
+// TestE2EAttackRandomDatagramsAreCountedAndHarmNothing throws random and truncated datagrams at every port, under load.
+func TestE2EAttackRandomDatagramsAreCountedAndHarmNothing(t *testing.T) {
 	lab := harness.New(t)
 	s := lab.Sereno(harness.Config{
 		Unbounds: []*harness.Unbound{lab.Unbound(1), lab.Unbound(2)}, Servers: []*harness.FreeRADIUS{lab.FreeRADIUS(1)},
@@ -70,8 +70,8 @@ func TestE2ERandomDatagramsAreCountedAndHarmNothing(t *testing.T) {
 	}
 }
 
-// TestE2EUnknownNASAndWrongSecretGetSilence counts each of them as a drop.
-func TestE2EUnknownNASAndWrongSecretGetSilence(t *testing.T) {
+// TestE2EAttackUnknownNASAndWrongSecretGetSilence counts each of them as a drop.
+func TestE2EAttackUnknownNASAndWrongSecretGetSilence(t *testing.T) {
 	lab := harness.New(t)
 	s := lab.Sereno(harness.Config{Servers: []*harness.FreeRADIUS{lab.FreeRADIUS(1), lab.FreeRADIUS(2)}})
 	drops := func() float64 { return s.Metrics().Sum("sereno_radius_drops_total") }

@@ -190,9 +190,9 @@ func spoiled(query []byte, n uint64) []byte {
 	return good
 }
 
-// TestE2EDNSFloodOfRandomNames asks for a popular set of names while ten times as many names as the cache holds are
+// TestE2EAttackDNSFloodOfRandomNames asks for a popular set of names while ten times as many names as the cache holds are
 // asked for once each: the popular set's hit ratio falls by no more than two points.
-func TestE2EDNSFloodOfRandomNames(t *testing.T) {
+func TestE2EAttackDNSFloodOfRandomNames(t *testing.T) {
 	const entries, popular = 3_000, 1_200
 	lab := harness.New(t)
 	_, addrs := resolvers(t, lab, 2)

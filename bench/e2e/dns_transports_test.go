@@ -164,9 +164,9 @@ func TestE2EDNSCertificatesChange(t *testing.T) {
 	s.WaitIdle()
 }
 
-// TestE2EDNSBadTLSAndHTTPS has clients that do not speak what the port speaks: plain DNS, old TLS, rubbish, and HTTP
+// TestE2EAttackDNSBadTLSAndHTTPS has clients that do not speak what the port speaks: plain DNS, old TLS, rubbish, and HTTP
 // requests of all wrong kinds. Each is turned away, and the next client is served.
-func TestE2EDNSBadTLSAndHTTPS(t *testing.T) {
+func TestE2EAttackDNSBadTLSAndHTTPS(t *testing.T) {
 	lab := harness.New(t)
 	_, addrs := resolvers(t, lab, 2)
 	c := newCertificate(t, lab, "front", 1)

@@ -44,7 +44,7 @@ type running struct {
 
 func start(t *testing.T, run func(context.Context) (load.Books, error), books func() load.Books, use func(int)) *running {
 	t.Helper()
-	longest := time.Minute
+	longest := 4 * time.Minute
 	if whole {
 		longest = 10 * time.Minute
 	}

@@ -117,9 +117,9 @@ func badRequests() map[string]struct {
 	}
 }
 
-// TestE2ERADIUSBadRequestsAreCountedDrops sends each class of bad request, and looks for one drop under its reason and
+// TestE2EAttackRADIUSBadRequestsAreCountedDrops sends each class of bad request, and looks for one drop under its reason and
 // silence, while well-behaved NASes notice nothing (R01, R02, R04, R05, R06, R10, R12).
-func TestE2ERADIUSBadRequestsAreCountedDrops(t *testing.T) {
+func TestE2EAttackRADIUSBadRequestsAreCountedDrops(t *testing.T) {
 	lab := harness.New(t)
 	odd := newOddServer(t, lab.Addr(hostStub), rightly)
 	f := oddPool(lab, odd)
@@ -219,9 +219,9 @@ func TestE2ERADIUSR03OddPacketsAreForwardedAsTheyAre(t *testing.T) {
 	s.WaitIdle()
 }
 
-// TestE2ERADIUSR20MadNASIsBounded has a NAS that repeats one packet a thousand times a second, answered and pending,
+// TestE2EAttackRADIUSR20MadNASIsBounded has a NAS that repeats one packet a thousand times a second, answered and pending,
 // one that has more in flight than it may, and more than its servers take.
-func TestE2ERADIUSR20MadNASIsBounded(t *testing.T) {
+func TestE2EAttackRADIUSR20MadNASIsBounded(t *testing.T) {
 	lab := harness.New(t)
 	odd := newOddServer(t, lab.Addr(hostStub), func(s *oddServer, request []byte) {
 		if !bytes.HasPrefix(radpkt.Find(request, radpkt.UserName), []byte("silent")) {
@@ -307,9 +307,9 @@ func limited(t *testing.T, lab *harness.Lab, s *harness.Sereno, silent []byte) {
 	}
 }
 
-// TestE2ERADIUSR22ExhaustedIdentifiersHurtNobodyElse has a NAS that never waits for an answer: each request takes the
+// TestE2EAttackRADIUSR22ExhaustedIdentifiersHurtNobodyElse has a NAS that never waits for an answer: each request takes the
 // identifier of one before it, until every identifier towards its silent server rests. Other servers' are not touched.
-func TestE2ERADIUSR22ExhaustedIdentifiersHurtNobodyElse(t *testing.T) {
+func TestE2EAttackRADIUSR22ExhaustedIdentifiersHurtNobodyElse(t *testing.T) {
 	lab := harness.New(t)
 	odd := newOddServer(t, lab.Addr(hostStub), func(s *oddServer, _ []byte) { s.requests() })
 	f := oddPool(lab, odd)

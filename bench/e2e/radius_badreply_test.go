@@ -172,9 +172,9 @@ var wrongly = map[string]func(s *oddServer, request []byte){
 	},
 }
 
-// TestE2ERADIUSR11BadRepliesDoNotCount has a server that first answers each login with something that is not an answer
+// TestE2EAttackRADIUSR11BadRepliesDoNotCount has a server that first answers each login with something that is not an answer
 // to it, a Reject mostly, and then rightly, and once more: the NAS gets the right one, once, and the server stays up.
-func TestE2ERADIUSR11BadRepliesDoNotCount(t *testing.T) {
+func TestE2EAttackRADIUSR11BadRepliesDoNotCount(t *testing.T) {
 	lab := harness.New(t)
 	odd := newOddServer(t, lab.Addr(hostStub), func(s *oddServer, request []byte) {
 		name, _, _ := strings.Cut(string(radpkt.Find(request, radpkt.UserName)), "@")

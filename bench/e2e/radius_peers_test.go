@@ -205,10 +205,10 @@ func TestE2ERADIUSR13OldPeersAreServed(t *testing.T) {
 	s.WaitIdle()
 }
 
-// TestE2ERADIUSR13AutoNeverDowngrades has an address that signed once, and then a packet without a
+// TestE2EAttackRADIUSR13AutoNeverDowngrades has an address that signed once, and then a packet without a
 // Message-Authenticator from it: dropped and counted, while other addresses of the same client go on without; and a
 // client that must always sign.
-func TestE2ERADIUSR13AutoNeverDowngrades(t *testing.T) {
+func TestE2EAttackRADIUSR13AutoNeverDowngrades(t *testing.T) {
 	lab := harness.New(t)
 	strict := lab.Addr(hostSource + 5)
 	s := front{

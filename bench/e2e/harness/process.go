@@ -101,6 +101,19 @@ func (p *Process) Signal(s syscall.Signal) {
 	}
 }
 
+// Replace has another program run from the next start on, with the same arguments.
+func (p *Process) Replace(path string) { p.path = path }
+
+// PID is the number of the process that was started last, 0 before the first.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Kill ends it with SIGKILL and waits for that.
 func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)

@@ -1,0 +1,331 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// unchecked is TLS whose certificate is the test's own.
+func unchecked(protocol string) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}} //nolint:gosec // an attacker trusts nobody
+}
+
+// dial opens a connection to the node from the nth attacker, also over TLS. nil: it was turned away.
+func (a *attacked) dial(n int, w way) net.Conn {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(hostAttacker + n)))), Timeout: 5 * time.Second}
+	c, err := d.Dial("tcp", a.at(w).String())
+	if err != nil {
+		return nil
+	}
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if w == overTCP {
+		return c
+	}
+	protocol := "dot"
+	if w == overHTTPS {
+		protocol = "h2"
+	}
+	inside := tls.Client(c, unchecked(protocol))
+	if inside.Handshake() != nil {
+		_ = c.Close()
+		return nil
+	}
+	return inside
+}
+
+// connections takes every connection that there is, from many addresses and over every transport, and more. Who was
+// connected stays so; who comes anew gets in as soon as the idle ones are shut out, which is soon.
+func (a *attacked) connections(t *testing.T) {
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	turned := 0
+	for i := range 2 * mostConnections {
+		w := []way{overTCP, overTLS, overHTTPS}[i%3]
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(hostAttacker + i/90)))), Timeout: 5 * time.Second}
+		c, err := d.Dial("tcp", a.at(w).String())
+		if err != nil {
+			turned++
+			continue
+		}
+		conns = append(conns, c)
+	}
+	began := time.Now()
+	q := (&question{name: wire("www.example.test."), class: 1, typ: 1, flags: flagRD}).message(1)
+	for _, w := range []way{overTCP, overTLS, overHTTPS} {
+		a.lab.Eventually(10*time.Second, "a new client over "+w.String()+" gets in", func() bool {
+			c := newClient(t)
+			defer c.close()
+			m, err := c.try(w, a.at(w), q, time.Second)
+			return err == nil && m[3]&15 == 0
+		})
+	}
+	t.Logf("%d connections of %d; a new client waits %s", len(conns), 2*mostConnections, time.Since(began).Round(time.Millisecond))
+	closed := 0
+	for _, c := range conns {
+		if closes(c, 5*time.Second) {
+			closed++
+		}
+	}
+	if closed != len(conns) {
+		t.Errorf("%d of %d connections stay open", len(conns)-closed, len(conns))
+	}
+	// From one address there are max_per_client.
+	var own []net.Conn
+	defer func() {
+		for _, c := range own {
+			_ = c.Close()
+		}
+	}()
+	for range mostPerClient {
+		if c := a.dial(40, overTCP); c != nil {
+			own = append(own, c)
+		}
+	}
+	if c := a.dial(40, overTCP); c != nil && !closes(c, 2*time.Second) {
+		t.Errorf("connection %d of one client", mostPerClient+1)
+	}
+}
+
+// slowWriters begin something on every transport, and go on so slowly that it would never end: an octet at a time. What
+// they give ends when the node has let go of all of them, and tells of whom it has not.
+func (a *attacked) slowWriters() <-chan string {
+	t := a.t
+	stay := make(chan string, 100)
+	q := (&question{name: wire("www.example.test."), class: 1, typ: 1, flags: flagRD}).message(1)
+	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...)
+	hello := clientHello(t, "h2")
+	var preface bytes.Buffer
+	preface.WriteString(http2.ClientPreface)
+	framer := http2.NewFramer(&preface, nil)
+	if err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: headerBlock("POST", "/dns-query", len(q)), EndHeaders: true})); err != nil {
+		t.Fatal(err)
+	}
+	begun := preface.Len()
+	if err := framer.WriteData(1, true, q); err != nil {
+		t.Fatal(err)
+	}
+	http1 := fmt.Sprintf("POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n%s", len(q), q)
+	var done sync.WaitGroup
+	n := 0
+	for what, c := range map[string]struct {
+		w     way
+		plain bool // not inside of TLS
+		all   []byte
+		first int // octets that are sent at once
+	}{
+		"a query":                   {overTCP, false, framed, 2},
+		"a query in TLS":            {overTLS, false, framed, 2},
+		"a ClientHello to TLS":      {overTLS, true, hello, 6},
+		"a ClientHello to HTTPS":    {overHTTPS, true, hello, 6},
+		"an HTTP/1.1 header":        {overHTTPS, false, []byte(http1), 20},
+		"an HTTP/1.1 body":          {overHTTPS, false, []byte(http1), len(http1) - len(q)},
+		"an HTTP/2 preface":         {overHTTPS, false, preface.Bytes(), 10},
+		"an HTTP/2 header":          {overHTTPS, false, preface.Bytes(), begun - 10},
+		"an HTTP/2 body, of a POST": {overHTTPS, false, preface.Bytes(), begun + 9},
+	} {
+		for range 10 {
+			n++
+			from := 50 + n%8
+			done.Go(func() {
+				w := c.w
+				if c.plain {
+					w = overTCP
+				}
+				conn := a.dialAs(from, c.w, w, strings.Contains(what, "HTTP/1.1"))
+				if conn == nil {
+					stay <- what + ": not even begun"
+					return
+				}
+				defer conn.Close()
+				_, err := conn.Write(c.all[:c.first])
+				for at := c.first; err == nil && at < len(c.all)-1; at++ {
+					_, err = conn.Write(c.all[at : at+1])
+					time.Sleep(200 * time.Millisecond)
+				}
+				if err == nil && !closes(conn, 5*time.Second) {
+					stay <- what
+				}
+			})
+		}
+	}
+	go func() { done.Wait(); close(stay) }()
+	return stay
+}
+
+// dialAs opens a connection to the port of one transport that speaks another.
+func (a *attacked) dialAs(n int, port, w way, http1 bool) net.Conn {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(hostAttacker + n)))), Timeout: 5 * time.Second}
+	c, err := d.Dial("tcp", a.at(port).String())
+	if err != nil || w == overTCP {
+		return c
+	}
+	protocol := map[bool]string{true: "http/1.1", false: "h2"}[http1]
+	if w == overTLS {
+		protocol = "dot"
+	}
+	inside := tls.Client(c, unchecked(protocol))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if inside.Handshake() != nil {
+		_ = c.Close()
+		return nil
+	}
+	return inside
+}
+
+// clientHello is the first message of a TLS client.
+func clientHello(t *testing.T, protocol string) []byte {
+	t.Helper()
+	here, there := net.Pipe()
+	defer here.Close()
+	done := make(chan []byte)
+	go func() {
+		buf := make([]byte, 16<<10)
+		n, _ := there.Read(buf)
+		_ = there.Close()
+		done <- buf[:n]
+	}()
+	_ = tls.Client(here, unchecked(protocol)).Handshake() // the other side goes away
+	hello := <-done
+	if len(hello) < 100 {
+		t.Fatalf("a ClientHello of %d octets", len(hello))
+	}
+	return hello
+}
+
+// handshakes has attackers that let the node do all the work of a TLS handshake, and do none: the same ClientHello
+// again and again.
+func (a *attacked) handshakes(t *testing.T) {
+	hello := map[way][]byte{overTLS: clientHello(t, "dot"), overHTTPS: clientHello(t, "h2")}
+	var made, refused atomic.Int64
+	var done sync.WaitGroup
+	end := time.Now().Add(attackTime())
+	for i := range 6 {
+		w := []way{overTLS, overHTTPS}[i%2]
+		done.Go(func() {
+			buf := make([]byte, 4096)
+			for n := 0; time.Now().Before(end); n++ {
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(60 + hostAttacker + 6*i + n%6)))), Timeout: 5 * time.Second}
+				c, err := d.Dial("tcp", a.at(w).String())
+				if err != nil {
+					refused.Add(1)
+					continue
+				}
+				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				if _, err = c.Write(hello[w]); err == nil {
+					_, err = c.Read(buf)
+				}
+				if err != nil {
+					refused.Add(1)
+				} else {
+					made.Add(1)
+				}
+				_ = c.(*net.TCPConn).SetLinger(0)
+				_ = c.Close()
+			}
+		})
+	}
+	done.Wait()
+	t.Logf("%d handshakes begun, %d refused", made.Load(), refused.Load())
+	if made.Load() == 0 {
+		t.Error("no handshake at all")
+	}
+}
+
+// slowReader is a client that asks and never reads.
+type slowReader struct {
+	what string
+	conn net.Conn
+	from time.Time
+}
+
+// slowReaders ask over every transport for more than the network holds, and read none of it. In the end the node lets
+// go of them.
+func (a *attacked) slowReaders() (all []*slowReader) {
+	big := (&question{name: wire("big.example.test."), class: 1, typ: 16, flags: flagRD}).message(0)
+	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(big))), big...)
+	var requests bytes.Buffer
+	framer := http2.NewFramer(&requests, nil)
+	for i := range uint32(100) {
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: headerBlock("POST", "/dns-query", len(big)), EndHeaders: true}) // a buffer
+		_ = framer.WriteData(2*i+1, true, big)
+	}
+	var pings bytes.Buffer
+	framer = http2.NewFramer(&pings, nil)
+	for range 2000 {
+		_ = framer.WritePing(false, [8]byte{1})
+	}
+	start := func(settings ...http2.Setting) []byte {
+		var b bytes.Buffer
+		b.WriteString(http2.ClientPreface)
+		_ = http2.NewFramer(&b, nil).WriteSettings(settings...)
+		return b.Bytes()
+	}
+	for what, c := range map[string]struct {
+		w           way
+		first, then []byte // then again and again
+	}{
+		"over TCP":                     {overTCP, nil, bytes.Repeat(framed, 50)},
+		"over TLS":                     {overTLS, nil, bytes.Repeat(framed, 50)},
+		"with a window of nothing":     {overHTTPS, append(start(http2.Setting{ID: http2.SettingInitialWindowSize}), requests.Bytes()...), nil},
+		"that pings and reads nothing": {overHTTPS, start(), pings.Bytes()},
+		"over HTTP/1.1":                {overHTTPS, nil, []byte(strings.Repeat(fmt.Sprintf("POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n%s", len(big), big), 50))},
+	} {
+		for i := range 5 {
+			conn := a.dialAs(30+i, c.w, c.w, strings.Contains(what, "1.1"))
+			if conn == nil {
+				a.t.Errorf("a slow reader %s is turned away", what)
+				continue
+			}
+			all = append(all, &slowReader{what, conn, time.Now()})
+			go func() {
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
+				_, err := conn.Write(c.first)
+				for err == nil && c.then != nil {
+					_, err = conn.Write(c.then) // until nothing goes any more
+				}
+			}()
+		}
+	}
+	return all
+}
+
+// slowReadersEnd demands that every slow reader is let go.
+func (a *attacked) slowReadersEnd(t *testing.T, all []*slowReader) {
+	stay := map[string]int{}
+	for _, r := range all {
+		// What the node sent is still in the kernel; it is read over. Then the end must come, and no new octets.
+		_ = r.conn.SetReadDeadline(time.Now().Add(8 * time.Second))
+		raw := r.conn
+		if inside, ok := raw.(*tls.Conn); ok {
+			raw = inside.NetConn()
+		}
+		n, err := io.Copy(io.Discard, raw)
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			stay[r.what]++
+			t.Errorf("a slow reader %s is still connected after %s (%d octets)", r.what, time.Since(r.from).Round(time.Second), n)
+		}
+		_ = r.conn.Close()
+	}
+}
+
+// asPort is that address with a port that the kernel chooses.
+func asPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
