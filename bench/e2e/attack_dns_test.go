@@ -212,7 +212,7 @@ func (a *attacked) names(t *testing.T) {
 	socket := a.lab.Dir() + "/admin.sock"
 	for _, command := range [][]string{{"status"}, {"top", "--for", "1s"}, {"explain", "dns", "<script>.example.test"}} {
 		out, code := a.lab.Output("", binary, append(command, "--socket", socket)...)
-		if code != 0 || command[0] != "status" && !strings.Contains(out, "script") {
+		if code != 0 || command[0] == "top" && !strings.Contains(out, "script") {
 			t.Errorf("%v ended with %d:\n%s", command, code, out)
 		}
 		if i := strings.IndexFunc(out, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f }); i >= 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -112,14 +113,14 @@ func (a *attacked) rapidReset(t *testing.T) {
 // continuation sends header blocks that never end (CVE-2023-45288), and one that is small on the wire and large when
 // unpacked.
 func (a *attacked) continuation(t *testing.T) {
-	for n := range 4 {
+	for n := range 2 {
 		h := a.http2(t, 41+n)
 		_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headerBlock("GET", "/dns-query", 0)}) // a buffer
 		var field bytes.Buffer
 		e := hpack.NewEncoder(&field)
-		_ = e.WriteField(hpack.HeaderField{Name: "x", Value: string(bytes.Repeat([]byte{'y'}, 4000)), Sensitive: n%2 == 0})
-		block := bytes.Repeat(field.Bytes(), 1)
-		if n%2 == 1 {
+		_ = e.WriteField(hpack.HeaderField{Name: "x", Value: string(bytes.Repeat([]byte{'y'}, 4000)), Sensitive: n == 0})
+		block := field.Bytes()
+		if n == 1 {
 			block = bytes.Repeat([]byte{0xbe}, 8000) // the field in the table, 8000 times: 32 MB
 		}
 		sent := 0
@@ -176,18 +177,22 @@ func (a *attacked) smallFrames(t *testing.T) {
 func (a *attacked) lastStreams(t *testing.T) {
 	q := (&question{name: wire("www.example.test."), class: 1, typ: 1, flags: flagRD}).message(0)
 	block := headerBlock("GET", "/dns-query?dns="+base64.RawURLEncoding.EncodeToString(q), 0)
+	var done sync.WaitGroup
+	defer done.Wait()
 	for _, ids := range [][]uint32{{1<<31 - 1}, {1<<31 - 1, 1}, {2}, {0}, {1<<31 - 1, 1<<31 - 1}} {
 		h := a.http2(t, 47)
 		for _, id := range ids {
 			_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}) // a buffer
 		}
 		h.flush()
-		if len(ids) == 1 && ids[0] > 2 {
-			a.lab.Eventually(5*time.Second, "an answer on the last stream", func() bool { return h.heard.Load() > 60 })
-			_ = h.conn.Close()
-		} else if !h.closed(10 * time.Second) {
-			t.Errorf("streams %d: the connection stays open", ids)
-		}
+		done.Go(func() {
+			if len(ids) == 1 && ids[0] > 2 {
+				a.lab.Eventually(5*time.Second, "an answer on the last stream", func() bool { return h.heard.Load() > 60 })
+				_ = h.conn.Close()
+			} else if !h.closed(10 * time.Second) {
+				t.Errorf("streams %d: the connection stays open", ids)
+			}
+		})
 	}
 	conn := a.dial(48, overHTTPS)
 	if conn == nil {

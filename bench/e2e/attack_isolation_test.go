@@ -213,10 +213,8 @@ func (i *isolated) fullSpool(t *testing.T) {
 		return full() > 0
 	})
 	before := full()
-	i.accounts(t, i.stored, 1000)
-	if n := full() - before; n == 0 {
-		t.Error("nothing is dropped by a full spool")
-	}
+	b := i.accounts(t, i.stored, 1000)
+	i.lab.Eventually(10*time.Second, "what a full spool does not take is counted", func() bool { return full()-before >= float64(b.Sent)/2 })
 	if n := i.s.Metrics().Sum("sereno_alarms"); n == 0 {
 		t.Error("no alarm")
 	}
@@ -280,8 +278,8 @@ func (i *isolated) slowAPI(t *testing.T) {
 	}
 	done.Wait()
 	t.Logf("%d connections, and %d answers to who asks without a pause", len(conns), asked.Load())
-	if asked.Load() < 5 {
-		t.Errorf("%d answers of the API", asked.Load())
+	if asked.Load() == 0 {
+		t.Error("an operator gets no answer of the API")
 	}
 }
 
@@ -330,7 +328,7 @@ func faultyProgram(t *testing.T, lab *harness.Lab) string {
 	}
 	for _, fault := range []struct{ dir, file, before, call string }{
 		{"proxy/dnsfront", "serve.go", "t.a = newAsk(", "fault(m)"},
-		{"proxy/radiusfront", "request.go", "cl := w.view.clients.lookup(", "fault(p)"},
+		{"proxy/radiusfront", "request.go", "if code != l.code {", "fault(p)"},
 	} {
 		path := filepath.Join(root, fault.dir, fault.file)
 		text, err := os.ReadFile(path)

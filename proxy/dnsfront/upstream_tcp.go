@@ -21,6 +21,7 @@ const (
 	tcpPipelined = 32               // queries on a connection before another is opened
 	tcpMost      = 256              // queries on a connection at most
 	tcpIdle      = 10 * time.Second // without a query in flight, then it is closed
+	tcpLook      = time.Second      // how often a connection is looked at: is it idle, is it stuck?
 	tcpDial      = 2 * time.Second
 )
 
@@ -54,15 +55,18 @@ type tcpConn struct {
 
 	mu      sync.Mutex
 	pending map[uint16]tcpQuery
+	used    int64 // when the last query was given to it
+	heard   int64 // when the last whole message came
 	out     []byte
 	ready   chan struct{}
 	dead    bool
 }
 
-// tcpQuery is who waits for a reply.
+// tcpQuery is who waits for a reply, since when and until when.
 type tcpQuery struct {
-	w *worker
-	a *attempt
+	w            *worker
+	a            *attempt
+	sent, expire int64
 }
 
 func (u *tcpUpstreams) init(s *Service) {
@@ -84,7 +88,7 @@ func (w *worker) askTCP(a *attempt) bool {
 	w.t.book.Upstream.Asked++
 	target := tcpTarget{a.backend.Addr(), a.backend.Source()}
 	msg := dnswire.AppendUpstream(make([]byte, 2, 2+len(f.key)+64)[2:], f.question(), 0, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, f.options(nil))
-	if err := w.s.tcpUp.ask(target, tcpQuery{w, a}, msg); err != nil {
+	if err := w.s.tcpUp.ask(target, tcpQuery{w, a, a.sent, a.expire}, msg); err != nil {
 		a.backend.Fail(pool.SendError)
 		w.closeAttempt(a)
 		return false
@@ -138,6 +142,7 @@ func (c *tcpConn) send(q tcpQuery, msg []byte) bool {
 		}
 	}
 	copy(msg, id[:])
+	c.used = q.sent
 	c.pending[binary.BigEndian.Uint16(id[:])] = q
 	c.out = binary.BigEndian.AppendUint16(c.out, uint16(len(msg))) //nolint:gosec // a question is short
 	c.out = append(c.out, msg...)
@@ -166,20 +171,17 @@ func (c *tcpConn) run() {
 		c.end(c.receive(conn))
 		_ = conn.Close()
 	})
-	idle := time.NewTicker(tcpIdle)
-	defer idle.Stop()
+	look := time.NewTicker(tcpLook)
+	defer look.Stop()
 	defer func() { _ = conn.Close() }() // the reader ends with it, and settles everything
 	var buf []byte
-	used := true
 	for {
 		select {
 		case <-c.ready:
-			used = true
-		case <-idle.C:
-			if !used && c.retire() {
+		case <-look.C:
+			if c.idle() || c.stuck() {
 				return
 			}
-			used = false
 			continue
 		case <-c.up.ctx.Done():
 			return
@@ -200,12 +202,33 @@ func (c *tcpConn) run() {
 	}
 }
 
-// retire takes an idle connection out of use.
-func (c *tcpConn) retire() bool {
+// idle takes a connection out of use that nobody has needed for a while.
+func (c *tcpConn) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dead = c.dead || len(c.pending) == 0
+	c.dead = c.dead || len(c.pending) == 0 && c.up.s.since(c.used) >= tcpIdle
 	return c.dead
+}
+
+// stuck forgets queries that were given up, whose replies may never come, and takes a
+// connection out of use over which nothing came while one of them waited: it would be
+// kept for ever, and whatever is asked over it would be asked in vain. A backend that is
+// slow with one question answers others meanwhile.
+func (c *tcpConn) stuck() bool {
+	now := c.up.s.clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, q := range c.pending {
+		switch {
+		case now < q.expire:
+		case c.heard <= q.sent:
+			c.dead = true
+			return true
+		default:
+			delete(c.pending, id)
+		}
+	}
+	return false
 }
 
 // receive hands replies to the workers that wait for them.
@@ -225,6 +248,7 @@ func (c *tcpConn) receive(conn net.Conn) error {
 		c.mu.Lock()
 		q, ok := c.pending[dnswire.ID(msg)]
 		delete(c.pending, dnswire.ID(msg))
+		c.heard = c.up.s.clock()
 		c.mu.Unlock()
 		if ok {
 			q.w.post(letter{a: q.a, msg: msg})

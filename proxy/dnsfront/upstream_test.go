@@ -340,6 +340,35 @@ func TestD26BoundsInFlight(t *testing.T) {
 	}
 }
 
+// A backend that hangs takes queries over TCP and never answers. When it is well again, and knows nothing of its old
+// connections, those must not be kept.
+func TestD27StuckConnectionIsReplaced(t *testing.T) {
+	var well atomic.Bool
+	var stuck sync.Map // connections over which nothing comes
+	f := newFront(t, setup{backends: 1, pool: func(c *pool.Config) {
+		c.Timeout, c.AttemptTimeout, c.Attempts = 400*time.Millisecond, 100*time.Millisecond, 1
+	}, handle: func(q *request) [][]byte {
+		if q.tcp && !well.Load() {
+			stuck.Store(q.from.String(), true)
+		}
+		if _, is := stuck.Load(q.from.String()); is {
+			return nil
+		}
+		return normal(q)
+	}})
+	for i := range 2 {
+		if m := f.askTCP(asking(fmt.Sprintf("big-stuck%d.example.", i), dns.TypeA)); m.Rcode != dns.RcodeServerFailure {
+			t.Errorf("%v from a backend that hangs", m.MsgHdr)
+		}
+	}
+	well.Store(true)
+	n := 0
+	until(t, "an answer over another connection", func() bool {
+		n++
+		return len(f.askTCP(asking(fmt.Sprintf("big-well%d.example.", n), dns.TypeA)).Answer) == 200
+	})
+}
+
 func TestD27BrokenConnectionFailsOnlyItsOwnQueries(t *testing.T) {
 	var broken atomic.Int64
 	f := newFront(t, setup{handle: func(q *request) [][]byte {

@@ -26,14 +26,14 @@ type Browser struct {
 	ctx context.Context
 }
 
-// Chromium starts the browser.
-func (l *Lab) Chromium() *Browser {
+// Chromium starts the browser, with further options of its command line.
+func (l *Lab) Chromium(options ...chromedp.ExecAllocatorOption) *Browser {
 	l.t.Helper()
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(l.Program("chromium")), chromedp.UserDataDir(filepath.Join(l.dir, "chromium")),
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.WSURLReadTimeout(time.Minute),
-	)...)
+	), options...)...)
 	ctx, stop := chromedp.NewContext(allocator)
 	l.t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx) // it closes the browser and waits; what is left ends with the allocator
