@@ -16,8 +16,8 @@ import (
 )
 
 // dripper is a resolver that is well as far as probes go. Everything else it truncates over UDP, and over TCP it either
-// promises the longest message and sends an octet now and then, or, for names that begin with "bomb", sends one whose
-// names take long to follow.
+// promises the longest message and sends an octet now and then, or, for names that begin with "bomb" or "long", sends
+// one whose names take long to follow; for those with "well" it answers.
 type dripper struct {
 	addr netip.AddrPort
 	done sync.WaitGroup
@@ -86,11 +86,19 @@ func (d *dripper) serve(c net.Conn, stop chan struct{}) {
 			return
 		}
 		query := buf[:binary.BigEndian.Uint16(head[:])]
-		if _, err := io.ReadFull(c, query); err != nil {
+		if _, err := io.ReadFull(c, query); err != nil || len(query) < 20 {
 			return
 		}
-		if len(query) > 16 && bytes.HasPrefix(query[13:], []byte("bomb")) {
-			m := bomb(query)
+		m := []byte(nil)
+		switch {
+		case bytes.HasPrefix(query[13:], []byte("bomb")):
+			m = bomb(query, 4000)
+		case bytes.HasPrefix(query[13:], []byte("long")):
+			m = bomb(query, 120)
+		case bytes.HasPrefix(query[13:], []byte("well")):
+			m = stub.Answer(nil, query, stub.MaxTCP)
+		}
+		if m != nil {
 			if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...)); err != nil {
 				return
 			}
@@ -111,15 +119,15 @@ func (d *dripper) serve(c net.Conn, stop chan struct{}) {
 	}
 }
 
-// bomb is an answer of 64 KB with as many records as fit, whose names are a pointer to a pointer to a pointer ...
-func bomb(query []byte) []byte {
+// bomb is an answer of 64 KB with as many records as fit, whose names are a pointer to a pointer to a pointer, and so on
+// as many times. Nobody keeps it: its TTL is 0.
+func bomb(query []byte, chain int) []byte {
 	end := 12 + bytes.IndexByte(query[12:], 0) + 5
 	m := bytes.Clone(query[:end])
 	m[2], m[3] = 0x81, 0x80
 	// One record whose data is the chain.
-	const chain = 4000
-	m = append(m, 0xc0, 12, 0xff, 0x01, 0, 1, 0, 0, 1, 0)
-	m = binary.BigEndian.AppendUint16(m, 2*chain)
+	m = append(m, 0xc0, 12, 0xff, 0x01, 0, 1, 0, 0, 0, 0)
+	m = binary.BigEndian.AppendUint16(m, uint16(2*chain))
 	at := 12
 	for range chain {
 		m = append(m, 0xc0|byte(at>>8), byte(at))
@@ -127,7 +135,7 @@ func bomb(query []byte) []byte {
 	}
 	n := 1
 	for ; len(m)+16 <= 65535; n++ {
-		m = append(m, 0xc0|byte(at>>8), byte(at), 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 203, 0, 113, byte(n))
+		m = append(m, 0xc0|byte(at>>8), byte(at), 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 203, 0, 113, byte(n))
 	}
 	copy(m[4:], []byte{0, 1, byte(n >> 8), byte(n), 0, 0, 0, 0})
 	return m
@@ -145,8 +153,8 @@ func (a *attacked) dripping(t *testing.T) {
 	defer c.close()
 	a.lab.Eventually(20*time.Second, "an answer over another connection", func() bool {
 		n++
-		m, err := c.try(overTCP, a.s.DNS, (&question{name: wire(fmt.Sprintf("bomb-after%d.%s", n, dripZone)), class: 1, typ: 1, flags: flagRD}).message(uint16(n)), time.Second)
-		return err == nil && m[3]&15 == 0
+		m, err := c.try(overTCP, a.s.DNS, (&question{name: wire(fmt.Sprintf("well-after%d.%s", n, dripZone)), class: 1, typ: 1, flags: flagRD}).message(uint16(n)), time.Second)
+		return err == nil && m[3]&15 == 0 && m[7] == 1
 	})
 }
 
@@ -156,9 +164,10 @@ func (a *attacked) compression(t *testing.T) {
 	defer c.close()
 	began, n := time.Now(), 0
 	for ; time.Since(began) < attackTime(); n++ {
-		m := c.ask(overUDP, a.s.DNS, (&question{name: wire(fmt.Sprintf("bomb-%04d.%s", n, dripZone)), class: 1, typ: 1, flags: flagRD}).message(uint16(n)))
-		if len(m) < 12 || m[3]&15 != 0 {
-			t.Fatalf("question %d: %x", n, m)
+		kind := []string{"bomb", "long"}[n%2] // the longest that is a name, and one that is none
+		m := c.ask(overUDP, a.s.DNS, (&question{name: wire(fmt.Sprintf("%s-%04d.%s", kind, n, dripZone)), class: 1, typ: 1, flags: flagRD}).message(uint16(n)))
+		if rcode := byte(2 - 2*(n%2)); len(m) < 12 || m[3]&15 != rcode {
+			t.Fatalf("%s %d: %x", kind, n, m)
 		}
 	}
 	t.Logf("%d messages of 64 KB, %s each", n, time.Since(began)/time.Duration(n))
