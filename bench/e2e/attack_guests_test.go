@@ -112,9 +112,12 @@ func (a *watched) quiet() {
 
 // settle lets the clients go on for so long by their own clock.
 func (a *watched) settle(d time.Duration) {
-	for _, g := range a.guests {
-		from := g.work.books().Elapsed
-		a.lab.Eventually(30*time.Second, g.name+" goes on", func() bool { return g.work.books().Elapsed-from >= d })
+	from := a.books()
+	for i, g := range a.guests {
+		a.lab.Eventually(30*time.Second, g.name+" goes on", func() bool {
+			b := g.work.books()
+			return b.Elapsed-from[i].Elapsed >= d
+		})
 	}
 }
 

@@ -28,10 +28,6 @@ func (a *attacked) mad(t *testing.T) {
 	}
 	random := rand.NewChaCha8([32]byte{9})
 	same := login(t, harness.NASSecret, 1, "user-1", true)
-	// Some wait for a server that is a mirror, more than this client may have waiting.
-	for id := range byte(100) {
-		send(t, nas[0], login(t, harness.NASSecret, id, "user-1@own.example", true))
-	}
 	sent := 0
 	for n, end := 0, time.Now().Add(attackTime()); time.Now().Before(end); n++ {
 		var burst [][]byte
@@ -53,6 +49,10 @@ func (a *attacked) mad(t *testing.T) {
 			sent++
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+	// Some wait for a server that is a mirror, more than this client may have waiting.
+	for id := range byte(100) {
+		send(t, nas[0], login(t, harness.NASSecret, id, "user-1@own.example", true))
 	}
 	for _, reason := range reasons {
 		a.lab.Eventually(5*time.Second, "drops are counted: "+reason, func() bool { return dropped(a.s, reason) > before[reason] })

@@ -55,13 +55,15 @@ func (a *attacked) connections(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	turned := 0
+	refused := func(reason string) float64 {
+		return a.s.Metrics().Sum("sereno_dns_connections_refused_total", "reason", reason)
+	}
+	all, one := refused("max-connections"), refused("max-per-client")
 	for i := range 2 * mostConnections {
 		w := []way{overTCP, overTLS, overHTTPS}[i%3]
 		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(hostAttacker + i/90)))), Timeout: 5 * time.Second}
 		c, err := d.Dial("tcp", a.at(w).String())
 		if err != nil {
-			turned++
 			continue
 		}
 		conns = append(conns, c)
@@ -100,6 +102,9 @@ func (a *attacked) connections(t *testing.T) {
 	}
 	if c := a.dial(40, overTCP); c != nil && !closes(c, 2*time.Second) {
 		t.Errorf("connection %d of one client", mostPerClient+1)
+	}
+	if all, one = refused("max-connections")-all, refused("max-per-client")-one; all < mostConnections/2 || one < 1 {
+		t.Errorf("%g connections are counted as too many, %g of one client", all, one)
 	}
 }
 
