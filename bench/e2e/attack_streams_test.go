@@ -266,32 +266,42 @@ type slowReader struct {
 func (a *attacked) slowReaders() (all []*slowReader) {
 	big := (&question{name: wire("big.example.test."), class: 1, typ: 16, flags: flagRD}).message(0)
 	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(big))), big...)
-	var requests bytes.Buffer
-	framer := http2.NewFramer(&requests, nil)
-	for i := range uint32(100) {
-		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: headerBlock("POST", "/dns-query", len(big)), EndHeaders: true}) // a buffer
-		_ = framer.WriteData(2*i+1, true, big)
+	requests := func(from uint32) []byte { // a hundred over HTTP/2
+		var b bytes.Buffer
+		framer := http2.NewFramer(&b, nil)
+		for i := range uint32(100) {
+			id := 2*(from+i) + 1
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: headerBlock("POST", "/dns-query", len(big)), EndHeaders: true}) // a buffer
+			_ = framer.WriteData(id, true, big)
+		}
+		return b.Bytes()
 	}
 	var pings bytes.Buffer
-	framer = http2.NewFramer(&pings, nil)
+	framer := http2.NewFramer(&pings, nil)
 	for range 2000 {
 		_ = framer.WritePing(false, [8]byte{1})
 	}
-	start := func(settings ...http2.Setting) []byte {
+	start := func(window uint32) []byte {
 		var b bytes.Buffer
 		b.WriteString(http2.ClientPreface)
-		_ = http2.NewFramer(&b, nil).WriteSettings(settings...)
+		framer := http2.NewFramer(&b, nil)
+		_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+		_ = framer.WriteWindowUpdate(0, 1<<30)
 		return b.Bytes()
 	}
+	same := func(b []byte) func(uint32) []byte { return func(uint32) []byte { return b } }
+	http1 := fmt.Sprintf("POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n%s", len(big), big)
 	for what, c := range map[string]struct {
-		w           way
-		first, then []byte // then again and again
+		w     way
+		first []byte
+		then  func(from uint32) []byte // again and again
 	}{
-		"over TCP":                     {overTCP, nil, bytes.Repeat(framed, 50)},
-		"over TLS":                     {overTLS, nil, bytes.Repeat(framed, 50)},
-		"with a window of nothing":     {overHTTPS, append(start(http2.Setting{ID: http2.SettingInitialWindowSize}), requests.Bytes()...), nil},
-		"that pings and reads nothing": {overHTTPS, start(), pings.Bytes()},
-		"over HTTP/1.1":                {overHTTPS, nil, []byte(strings.Repeat(fmt.Sprintf("POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: application/dns-message\r\nContent-Length: %d\r\n\r\n%s", len(big), big), 50))},
+		"over TCP":                     {overTCP, nil, same(bytes.Repeat(framed, 50))},
+		"over TLS":                     {overTLS, nil, same(bytes.Repeat(framed, 50))},
+		"with a window of nothing":     {overHTTPS, append(start(0), requests(0)...), nil},
+		"with a window of a gigabyte":  {overHTTPS, start(1 << 30), requests},
+		"that pings and reads nothing": {overHTTPS, start(0), same(pings.Bytes())},
+		"over HTTP/1.1":                {overHTTPS, nil, same([]byte(strings.Repeat(http1, 50)))},
 	} {
 		for i := range 5 {
 			conn := a.dialAs(30+i, c.w, c.w, strings.Contains(what, "1.1"))
@@ -303,8 +313,8 @@ func (a *attacked) slowReaders() (all []*slowReader) {
 			go func() {
 				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				_, err := conn.Write(c.first)
-				for err == nil && c.then != nil {
-					_, err = conn.Write(c.then) // until nothing goes any more
+				for n := uint32(0); err == nil && c.then != nil && n < 50_000; n += 100 {
+					_, err = conn.Write(c.then(n)) // until nothing goes any more
 				}
 			}()
 		}

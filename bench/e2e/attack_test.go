@@ -142,7 +142,7 @@ func TestE2EAttack(t *testing.T) {
 		{"a mad NAS", a.madNAS},
 		{"a mad NAS and a random-name flood at once", func(t *testing.T) {
 			done := make(chan struct{})
-			go func() { defer close(done); a.mad(t) }()
+			go func() { defer close(done); a.mad(t, from(t, a.lab.Addr(hostMad+1), 0, a.s.Auth)) }()
 			a.flood(t, a.s.DNS, harness.LoadLabels, 2000)
 			<-done
 		}},
