@@ -39,7 +39,8 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 		Handler: http.HandlerFunc(l.request), TLSConfig: l.s.tlsConfig(func(x *settings) *certificate { return x.https }, "h2", "http/1.1"),
 		ReadHeaderTimeout: idle, ReadTimeout: idle, WriteTimeout: idle + 10*time.Second, IdleTimeout: idle, MaxHeaderBytes: maxHeader,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 14,
-			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2},
+			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2,
+			WriteByteTimeout: idle}, // without it who never reads is never let go: WriteTimeout ends its streams only
 		ErrorLog: zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
