@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -153,8 +154,9 @@ func TestE2EAttackO22Page(t *testing.T) {
 
 // askSocket asks the API over the socket, as an operator does.
 func askSocket(lab *harness.Lab, path string) (int, []byte) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) {
-		return net.Dial("unix", filepath.Join(lab.Dir(), "admin.sock"))
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", filepath.Join(lab.Dir(), "admin.sock"))
 	}}}
 	reply, err := client.Get("http://localhost" + path)
 	if err != nil {
