@@ -26,6 +26,11 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if whole || os.Getenv("SERENO_E2E") == "1" {
+		if !whole { // they mostly wait; the whole form is measured, and leaves more of the machine to each
+			if err := flag.Set("test.parallel", "3"); err != nil {
+				panic(err)
+			}
+		}
 		code, err := withPrograms(m.Run)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

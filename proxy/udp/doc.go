@@ -15,7 +15,10 @@
 //  5. What was queued is sent (sendmmsg). With ListenConfig.Segment, datagrams of one length to one peer are one message,
 //     which the kernel or the network card cuts up (UDP_SEGMENT).
 //
-// After four full batches, steps 3 to 5 are done before step 2 goes on. A queue that is full is sent at once. If the
+// When more than 100 ms have passed since the last turn, the process may have stood still after step 1: steps 1 and 2 are
+// done again before the others, so that what came meanwhile is read before Handler.Flush lets time pass.
+//
+// After four full batches, step 5 is done before step 2 goes on. A queue that is full is sent at once. If the
 // kernel has no room for what a socket sends, its queue, at most one batch, waits for it; what comes on top is dropped
 // and counted. The loop waits for no single socket.
 //
