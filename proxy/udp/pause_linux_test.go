@@ -37,7 +37,9 @@ func TestWhatCameInAPauseIsReadBeforeTimers(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := client(t, netip.MustParseAddrPort(strings.TrimSpace(addr)))
-	for range 5 {
+	const pauses = 5
+	timersFirst := 0
+	for range pauses {
 		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -47,9 +49,17 @@ func TestWhatCameInAPauseIsReadBeforeTimers(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		if first, err := in.ReadString('\n'); err != nil || first != "read\n" {
-			t.Errorf("first came %q, %v; want what was sent to be read", first, err)
+		first, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
 		}
+		if first != "read\n" {
+			timersFirst++
+		}
+	}
+	// On a busy machine a stop may fall between the last look and the timers. Without another look they all do.
+	if timersFirst > pauses/2 {
+		t.Errorf("after %d of %d pauses timers came before what was sent was read", timersFirst, pauses)
 	}
 }
 

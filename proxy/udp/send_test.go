@@ -8,14 +8,26 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// books are what a Conn's counters have to say when nothing is queued any more.
+// books are what a Conn's counters have to say when nothing is queued any more: a datagram may arrive before who has sent
+// it counts it.
 func books(t *testing.T, c *Conn, want Stats) {
 	t.Helper()
-	if got := c.Stats(); got != want {
+	if got := settled(c, func(s Stats) bool { return s == want }); got != want {
 		t.Errorf("stats are %+v, want %+v", got, want)
 	}
+}
+
+// settled waits until a Conn's counters are as they should be, and gives them.
+func settled(c *Conn, good func(Stats) bool) Stats {
+	deadline := time.Now().Add(patience)
+	s := c.Stats()
+	for ; !good(s) && time.Now().Before(deadline); s = c.Stats() {
+		time.Sleep(time.Millisecond)
+	}
+	return s
 }
 
 func drops(reason Drop, n uint64) (d [NumDrops]uint64) {
