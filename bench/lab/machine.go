@@ -16,6 +16,7 @@ func measure(ctx context.Context) *machine {
 	m := &machine{}
 	go func() {
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		const nap = 5 * time.Millisecond
 		for ctx.Err() == nil {
 			start := time.Now()

@@ -71,7 +71,7 @@ func (p *process) logFile() string { return filepath.Join(dir, p.name+".log") }
 
 // start starts it (again), in a process group of its own. Its output goes to its log. It needs no Pdeathsig: all ends
 // with the first process of the PID namespace. With it, it would end with the thread that started it, and threads end with
-// goroutines that locked them, such as those of the load generators.
+// goroutines that keep them locked.
 func (p *process) start() error {
 	path := p.path
 	if !filepath.IsAbs(path) {

@@ -204,7 +204,7 @@ func (g *generator) run(ctx context.Context) (Books, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		precise()
+		defer precise()()
 		for nap := time.Duration(0); nap >= 0; {
 			g.link.wait(nap, g.common.Window > 0)
 			nap = g.turn(ctx.Err() != nil)
