@@ -194,6 +194,7 @@ func killRandomly(t *testing.T, ack string, kills int) {
 	var stop atomic.Bool
 	var load sync.WaitGroup
 	c := startChild(t, append(env, crashLife+"="+lifeOf(0))...)
+	ready := []time.Time{time.Now()}
 	sessions := uint32(20)
 	if ack == "after-backend" {
 		sessions = 1 // once a record of it is in the spool, the others join it
@@ -219,6 +220,7 @@ func killRandomly(t *testing.T, ack string, kills int) {
 		deaths = append(deaths, leftBehind(t, alive, spoolDir(dir, "pppoe")))
 		books.life.Store(int64(i + 1))
 		c = startChild(t, append(env, crashLife+"="+lifeOf(i+1))...)
+		ready = append(ready, time.Now())
 	}
 	stop.Store(true)
 	load.Wait()
@@ -240,7 +242,7 @@ func killRandomly(t *testing.T, ack string, kills int) {
 	if missing > 0 {
 		t.Fatalf("%d of %d acknowledged records never arrived", missing, len(acked))
 	}
-	j := newJudge(t, ack, arrived.all(), books, deaths)
+	j := newJudge(t, ack, arrived.all(), books, deaths, ready)
 	j.judge()
 	t.Logf("%d kills: %d records acknowledged, all arrived in order of their sessions; %s", kills, len(acked), j)
 	if len(acked) < 10*kills || j.held == 0 || ack == "after-spool" && j.held < kills {

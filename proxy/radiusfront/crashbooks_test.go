@@ -16,11 +16,17 @@ type booked struct{ session, n uint32 }
 
 // nasEntry is what the NAS knows of a record.
 type nasEntry struct {
-	first     time.Time         // when it was sent first
-	firstLife int               // of the front, at that moment
-	lives     map[int]time.Time // those that it was sent to, and when first
-	acked     time.Time         // zero: never
+	first     time.Time      // when it was sent first
+	firstLife int            // of the front, at that moment
+	lives     map[int]sentTo // those that it was sent to
+	acked     time.Time      // zero: never
 	resent    int
+}
+
+// sentTo is how a record was sent to one process.
+type sentTo struct {
+	first time.Time
+	times int
 }
 
 // nasBooks are those of all NASes.
@@ -40,24 +46,27 @@ func (b *nasBooks) sending(r booked) {
 	defer b.mu.Unlock()
 	e := b.entries[r]
 	if e == nil {
-		e = &nasEntry{first: time.Now(), firstLife: life, lives: map[int]time.Time{}, resent: -1}
+		e = &nasEntry{first: time.Now(), firstLife: life, lives: map[int]sentTo{}, resent: -1}
 		b.entries[r] = e
 	}
-	e.sentTo(life)
+	e.sentTo(life, 1)
 	e.resent++
 }
 
-func (e *nasEntry) sentTo(life int) {
-	if e.lives[life].IsZero() {
-		e.lives[life] = time.Now()
+func (e *nasEntry) sentTo(life, times int) {
+	v, was := e.lives[life]
+	if !was {
+		v.first = time.Now()
 	}
+	v.times += times
+	e.lives[life] = v
 }
 
 func (b *nasBooks) sent(r booked) {
 	life := int(b.life.Load())
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.entries[r].sentTo(life)
+	b.entries[r].sentTo(life, 0)
 }
 
 func (b *nasBooks) acknowledged(r booked) {
@@ -152,19 +161,20 @@ type judge struct {
 	list   []arrival
 	books  *nasBooks
 	deaths []death
+	ready  []time.Time // by life: when its sockets were open
 
 	proven   []time.Time          // by life
 	followed map[inLife]time.Time // when the next record of the session came from the same process: so this one was over there
 	taken    map[socket]int       // the last answer on it that is known to be taken before proven, and noted
 
-	unanswered, killed, repeated, late int
-	held                               int           // records that had to be noted at a death, and did not come again
-	longest                            time.Duration // of killed: from the answer to the death
-	closest                            time.Duration // of killed: by how much the answer's stamp was before proven, at most
+	unanswered, killed, repeated, opening, late int
+	held                                        int           // records that had to be noted at a death, and did not come again
+	longest                                     time.Duration // of killed: from the answer to the death
+	closest                                     time.Duration // of killed: by how much the answer's stamp was before proven, at most
 }
 
-func newJudge(t *testing.T, ack string, list []arrival, books *nasBooks, deaths []death) *judge {
-	j := &judge{t: t, ack: ack, list: list, books: books, deaths: deaths, followed: map[inLife]time.Time{}, taken: map[socket]int{}}
+func newJudge(t *testing.T, ack string, list []arrival, books *nasBooks, deaths []death, ready []time.Time) *judge {
+	j := &judge{t: t, ack: ack, list: list, books: books, deaths: deaths, ready: ready, followed: map[inLife]time.Time{}, taken: map[socket]int{}}
 	for _, d := range deaths {
 		j.proven = append(j.proven, d.noted)
 	}
@@ -198,12 +208,19 @@ func (j *judge) mustBeNoted(a arrival) bool {
 	return a.answered && a.spooled && known && a.i <= last
 }
 
-// copies is how often the NAS may have made one process have a record: a process takes it once from the NAS, and from
-// the files what each one before it took.
-func (j *judge) copies(r booked) int {
+// stored is how often a record may be in the files: each process takes it once from the NAS, and one that is opening
+// its sockets perhaps twice: while only the first worker's is open that one gets it, and what the NAS sends again may
+// be another's, who does not know that.
+func (j *judge) stored(r booked) (once, twice int) {
 	j.books.mu.Lock()
 	defer j.books.mu.Unlock()
-	return len(j.books.entries[r].lives)
+	for life, v := range j.books.entries[r].lives {
+		once++
+		if v.times > 1 && life < len(j.ready) && v.first.Before(j.ready[life]) {
+			twice++
+		}
+	}
+	return once, twice
 }
 
 func (j *judge) judge() {
@@ -227,16 +244,22 @@ func (j *judge) judge() {
 			j.killed++
 			j.longest = max(j.longest, j.deaths[before.life].alive.Sub(before.at))
 			j.closest = max(j.closest, j.proven[before.life].Sub(before.at))
-		case repeats[inLife{a.booked, a.life}] < j.copies(a.booked)-1:
-			// The front stored it, was killed before it could say so, and another one stored it again: each
-			// process that finds both delivers both.
-			repeats[inLife{a.booked, a.life}]++
-			j.repeated++
 		case before.life == a.life && a.spooled && j.askedLate(before):
 			j.late++
 		default:
-			j.t.Errorf("record %v, answered at %s by process %d, came again at %s from process %d without a cause: the files had it %d times at the death, all that was over at %s had to be noted",
-				a.booked, stamp(before.at), before.life, stamp(a.at), a.life, j.left(before), stamp(j.provenIn(before.life)))
+			// The front stored it, was killed before it could say so, and another one stored it again: each
+			// process that finds both delivers both.
+			once, twice := j.stored(a.booked)
+			repeats[inLife{a.booked, a.life}]++
+			switch n := repeats[inLife{a.booked, a.life}]; {
+			case n < once:
+				j.repeated++
+				continue
+			case n < once+twice:
+				j.opening++
+				continue
+			}
+			j.t.Errorf("record %v came from process %d without a cause:%s", a.booked, a.life, j.story(a.booked))
 		}
 	}
 	j.held = len(held)
@@ -249,7 +272,7 @@ func (j *judge) askedLate(a arrival) bool {
 	defer j.books.mu.Unlock()
 	e := j.books.entries[a.booked]
 	sent, was := e.lives[a.life]
-	return was && !a.spooled && (e.acked.IsZero() || e.acked.Sub(sent) >= crashAttempt-timerTick)
+	return was && !a.spooled && (e.acked.IsZero() || e.acked.Sub(sent.first) >= crashAttempt-timerTick)
 }
 
 func (j *judge) left(a arrival) int {
@@ -259,11 +282,36 @@ func (j *judge) left(a arrival) int {
 	return j.deaths[a.life].left[a.booked]
 }
 
-func (j *judge) provenIn(life int) (at time.Time) {
-	if life < len(j.proven) {
-		at = j.proven[life]
+// story is all that is known of a record.
+func (j *judge) story(r booked) string {
+	type line struct {
+		at   time.Time
+		text string
 	}
-	return at
+	e := j.books.entries[r]
+	lines := []line{{e.acked, "acknowledged"}}
+	for life, v := range e.lives {
+		lines = append(lines, line{v.first, fmt.Sprintf("sent to process %d, %d times", life, v.times)})
+		if life < len(j.ready) {
+			lines = append(lines, line{j.ready[life], fmt.Sprintf("process %d is ready", life)})
+		}
+	}
+	for life, d := range j.deaths {
+		if n := d.left[r]; n > 0 || e.lives[life].times > 0 {
+			lines = append(lines, line{d.alive, fmt.Sprintf("process %d is killed, its files have it %d times, and all that was over at %s had to be noted", life, n, stamp(j.proven[life]))})
+		}
+	}
+	for _, a := range j.list {
+		if a.booked == r {
+			lines = append(lines, line{a.at, fmt.Sprintf("came from process %d, port %d, of the spool: %v, answered: %v", a.life, a.port, a.spooled, a.answered)})
+		}
+	}
+	slices.SortFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	text := ""
+	for _, l := range lines {
+		text += "\n" + stamp(l.at) + " " + l.text
+	}
+	return text
 }
 
 func stamp(t time.Time) string { return t.Format("15:04:05.000000") }
@@ -274,6 +322,6 @@ func (j *judge) String() string {
 	for _, e := range j.books.entries {
 		resent += e.resent
 	}
-	return fmt.Sprintf("sent again: %d because no answer came, %d because a kill came before the answer was noted (answered up to %v before the kill, and up to %v before all was noted), %d because the NAS repeated them to another process (it repeated %d times in all), %d because a live answer came after attempt_timeout; %d answers had to be noted at a death and were",
-		j.unanswered, j.killed, j.longest.Round(time.Millisecond/10), j.closest.Round(time.Millisecond/10), j.repeated, resent, j.late, j.held)
+	return fmt.Sprintf("sent again: %d because no answer came, %d because a kill came before the answer was noted (answered up to %v before the kill, and up to %v before all was noted), %d because the NAS repeated them to another process and %d to another worker of one that was opening its sockets (it repeated %d times in all), %d because a live answer came after attempt_timeout; %d answers had to be noted at a death and were",
+		j.unanswered, j.killed, j.longest.Round(time.Millisecond/10), j.closest.Round(time.Millisecond/10), j.repeated, j.opening, resent, j.late, j.held)
 }
