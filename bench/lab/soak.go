@@ -281,12 +281,14 @@ func (s *soak) hold(sick int, d time.Duration) error {
 	if sick == 0 {
 		site = 1 + s.rng.IntN(s.sites)
 	}
+	since := time.Now()
 	if err := s.pause(d / 2); err != nil {
 		return err
 	}
 	what, err := e.play(s, site)
-	s.also = fmt.Sprintf("%s: %s", e.name, what)
-	return errors.Join(err, s.pause(d/2))
+	err = errors.Join(err, s.pause(d-time.Since(since)))
+	s.also = fmt.Sprintf("%s: %s (it took %s in all)", e.name, what, short(time.Since(since)))
+	return err
 }
 
 // between draws a duration.
