@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"time"
 
 	"sereno/proxy/pool"
 	"sereno/proxy/radiusfront/spool"
@@ -20,7 +22,13 @@ type outlet struct {
 	source  netip.Addr
 	sockets []*outSocket
 	turn    int
+	looked  int64        // when the source was looked at last
+	left    []*outSocket // with a source that is no more the system's choice, until no answer can come
 }
+
+// lookAgain is how often the system is asked which source it takes towards a
+// backend, in nanoseconds.
+const lookAgain = int64(time.Second)
 
 // outSocket is one source port with its identifiers.
 type outSocket struct {
@@ -57,6 +65,10 @@ func (d *deliverer) outlet(b *pool.Backend) *outlet {
 // take finds an identifier; nil without an error when all are in use or rest.
 // mu is held.
 func (o *outlet) take(d *deliverer, now int64) (*outSocket, byte, error) {
+	if !o.source.IsValid() && now-o.looked >= lookAgain {
+		o.looked = now
+		o.leave(o.choice(), now)
+	}
 	for range o.sockets {
 		o.turn = (o.turn + 1) % len(o.sockets)
 		s := o.sockets[o.turn]
@@ -67,14 +79,10 @@ func (o *outlet) take(d *deliverer, now int64) (*outSocket, byte, error) {
 			}
 		}
 	}
-	if len(o.sockets) == maxOutSockets {
+	if len(o.sockets)+len(o.left) >= maxOutSockets {
 		return nil, 0, nil
 	}
-	var from *net.UDPAddr
-	if o.source.IsValid() {
-		from = net.UDPAddrFromAddrPort(netip.AddrPortFrom(o.source, 0))
-	}
-	conn, err := net.DialUDP("udp", from, net.UDPAddrFromAddrPort(o.backend.Addr()))
+	conn, err := o.dial()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -82,6 +90,51 @@ func (o *outlet) take(d *deliverer, now int64) (*outSocket, byte, error) {
 	o.sockets = append(o.sockets, s)
 	d.readers.Go(func() { d.read(s) })
 	return s, s.next, nil
+}
+
+func (o *outlet) dial() (*net.UDPConn, error) {
+	var from *net.UDPAddr
+	if o.source.IsValid() {
+		from = net.UDPAddrFromAddrPort(netip.AddrPortFrom(o.source, 0))
+	}
+	return net.DialUDP("udp", from, net.UDPAddrFromAddrPort(o.backend.Addr()))
+}
+
+// choice is the source that the system takes towards the backend now.
+func (o *outlet) choice() net.Addr {
+	probe, err := o.dial() // sends nothing
+	if err != nil {
+		return nil
+	}
+	defer probe.Close()
+	return probe.LocalAddr()
+}
+
+// leave takes no more records to sockets whose source the system would not take
+// now. One that was made while the link to the backend was down has the address
+// of another link for good, and the answers may have no way to it.
+// source is that one; nil: there is no way at all, and what there is may be right once there is one again.
+func (o *outlet) leave(source net.Addr, now int64) {
+	o.left = slices.DeleteFunc(o.left, func(s *outSocket) bool {
+		over := !slices.ContainsFunc(s.slots[:], func(slot outSlot) bool { return slot.shipment != nil || slot.until > now })
+		if over {
+			_ = s.conn.Close() // being given up: nothing to do about an error
+		}
+		return over
+	})
+	o.sockets = slices.DeleteFunc(o.sockets, func(s *outSocket) bool {
+		stale := source != nil && !sameAddr(s.conn.LocalAddr(), source)
+		if stale {
+			o.left = append(o.left, s)
+		}
+		return stale
+	})
+}
+
+func sameAddr(a, b net.Addr) bool {
+	x, ok := a.(*net.UDPAddr)
+	y, too := b.(*net.UDPAddr)
+	return ok && too && x.IP.Equal(y.IP)
 }
 
 // read takes a socket's datagrams until it is closed.
@@ -103,7 +156,7 @@ func (d *deliverer) read(s *outSocket) {
 }
 
 func (o *outlet) idle() bool {
-	for _, s := range o.sockets {
+	for _, s := range o.all() {
 		for i := range s.slots {
 			if s.slots[i].shipment != nil {
 				return false
@@ -113,11 +166,14 @@ func (o *outlet) idle() bool {
 	return true
 }
 
+// all are its sockets, also those that get no more records.
+func (o *outlet) all() []*outSocket { return append(slices.Clone(o.sockets), o.left...) }
+
 func (o *outlet) close() {
-	for _, s := range o.sockets {
+	for _, s := range o.all() {
 		_ = s.conn.Close() // being given up: nothing to do about an error
 	}
-	o.sockets = nil
+	o.sockets, o.left = nil, nil
 }
 
 // prune closes the outlets once nothing is left to deliver and no late answer
@@ -128,7 +184,7 @@ func (d *deliverer) prune(now int64) {
 	}
 	for b, o := range d.outlets {
 		resting := false
-		for _, s := range o.sockets {
+		for _, s := range o.all() {
 			for i := range s.slots {
 				resting = resting || s.slots[i].until > now
 			}
