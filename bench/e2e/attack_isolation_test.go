@@ -327,7 +327,7 @@ func faultyProgram(t *testing.T, lab *harness.Lab) string {
 		t.Fatal(err)
 	}
 	for _, fault := range []struct{ dir, file, before, call string }{
-		{"proxy/dnsfront", "serve.go", "t.a = newAsk(", "fault(m)"},
+		{"proxy/dnsfront", "serve.go", "t.a.take(q, transport", "fault(m)"},
 		{"proxy/radiusfront", "request.go", "if code != l.code {", "fault(p)"},
 	} {
 		path := filepath.Join(root, fault.dir, fault.file)
