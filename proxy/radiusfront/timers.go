@@ -115,7 +115,7 @@ func (w *worker) due(e *entry) {
 	a := &f.attempts[f.n-1]
 	patience := f.target.limits[e.kind].attemptTimeout
 	if !a.silent && w.now-a.sent >= patience {
-		a.silent = true
+		a.silent, a.up.silence = true, true
 		a.up.fail(pool.Timeout)
 		w.reports = append(w.reports, report{backend: a.up.backend.Health()})
 		if f.trace != nil {
@@ -204,6 +204,7 @@ func (w *worker) sweep() {
 			up.closePorts()
 			delete(w.upstreams, b)
 		}
+		up.leaveStrayed()
 	}
 	w.sweepNASes()
 	kept := w.retired[:0]
@@ -223,6 +224,7 @@ func (w *worker) sweep() {
 func (w *worker) silences() {
 	for _, up := range w.upstreams {
 		for range up.silent(w.now) {
+			up.silence = true
 			up.fail(pool.Timeout)
 			w.reports = append(w.reports, report{backend: up.backend.Health()})
 		}

@@ -48,6 +48,7 @@ type upstream struct {
 	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
 	unsigned uint64       // replies to Access-Requests that were used without one
 	used     int64        // worker time of the last request to a NAS
+	silence  bool         // a request was not answered since sweep looked at the ports
 	gone     bool         // not in the configuration any more: closed when nothing is in use
 	replies  [NumReplyReasons]uint64
 }
@@ -62,6 +63,7 @@ type port struct {
 	n       int
 	resting [identifiers / 64]uint64
 	late    [identifiers]left // of resting identifiers
+	strayed bool              // takes nothing new
 }
 
 // left is an attempt whose request is over, as long as its identifier rests:
@@ -170,7 +172,7 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 		if up.turn >= len(up.ports) {
 			up.turn = 0
 		}
-		if p := up.ports[up.turn]; p.n > 0 && len(up.ports) >= firstPorts {
+		if p := up.ports[up.turn]; p.n > 0 && !p.strayed && len(up.ports) >= firstPorts {
 			return p, p.take(), nil
 		}
 		up.turn++
