@@ -121,7 +121,7 @@ func TestCommandsInTheDocumentsParse(t *testing.T) {
 		lines := indented.FindAllStringSubmatch(text, -1)
 		lines = append(lines, inline.FindAllStringSubmatch(text, -1)...)
 		for _, block := range shellFence.FindAllStringSubmatch(text, -1) {
-			for line := range strings.Lines(block[1]) {
+			for line := range strings.Lines(strings.ReplaceAll(block[1], "\\\n", " ")) { // a backslash joins lines
 				for _, part := range strings.Split(line, "&&") {
 					part = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(part), "go run ./cmd/"))
 					if strings.HasPrefix(part, "sereno ") {
