@@ -68,13 +68,16 @@ func TestO23AWedgedWorkerStopsFeedingTheWatchdog(t *testing.T) {
 		}
 		return time.Since(since) > time.Second
 	})
-	if s.logged("systemd's watchdog is not fed until this is over", "", "") != 1 {
-		t.Error("the log does not say so")
+	// A self-probe may have come to that worker first, and the next one to another.
+	hungry := func() int { return s.logged("systemd's watchdog is not fed until this is over", "", "") }
+	again := func() int { return s.logged("systemd's watchdog is fed again", "", "") }
+	if hungry() == 0 || again() != hungry()-1 {
+		t.Errorf("the log says %d times that it is not fed, and %d times that it is fed again", hungry(), again())
 	}
 	close(stuck)
 	until(t, 10*time.Second, "the feeding to go on", func() bool { return fed() > last+2 })
-	if s.logged("systemd's watchdog is fed again", "", "") != 1 {
-		t.Error("the log does not say so")
+	if again() != hungry() {
+		t.Errorf("the log says %d times that it is not fed, and %d times that it is fed again", hungry(), again())
 	}
 }
 
