@@ -194,7 +194,9 @@ func TestR40PowerLoss(t *testing.T) {
 				losses++
 				l.judge(t, &disk, dir, rng)
 			}
+			disk.mu.Lock()
 			segments = max(segments, len(disk.files))
+			disk.mu.Unlock()
 			s.mu.Lock()
 			copied = copied || s.segments[0].ordinal > 1
 			s.mu.Unlock()
