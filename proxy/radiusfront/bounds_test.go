@@ -69,7 +69,7 @@ func TestO30EveryTableShowsItsBound(t *testing.T) {
 // packets would take more than they may; what a storm took is given back.
 func TestO30BytesInFlightAreBounded(t *testing.T) {
 	backend := newServer(t, silent)
-	f := newFront(t, setup{backends: []*server{backend}, options: func(o *Options) { o.MaxBytes = 1 }})
+	f := newFront(t, setup{backends: []*server{backend}, options: func(o *Options) { o.MaxBytes = 2 * radwire.MaxLen }})
 	nas := newNAS(t, f.authAddr())
 	for id := range 10 {
 		nas.send(pap(t, byte(id), "alice", "x"))
@@ -81,7 +81,7 @@ func TestO30BytesInFlightAreBounded(t *testing.T) {
 	r := backend.wait(1)[0]
 	backend.send(accept(r), r.from)
 	nas.receive()
-	if st := f.balanced(); st.InFlight[KindAuth] != 0 || f.s.held.Load() > radwire.MaxLen {
+	if st := f.balanced(); st.InFlight[KindAuth] != 0 || f.s.held.Load() > f.opts.MaxBytes {
 		t.Errorf("%d in flight, %d bytes held", st.InFlight[KindAuth], f.s.held.Load())
 	}
 

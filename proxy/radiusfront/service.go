@@ -114,8 +114,11 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// full tells that requests and answers may take no more memory: nothing new is taken in.
-func (s *Service) full() bool { return s.held.Load() >= s.maxBytes }
+// full tells that requests and answers may take no more memory: nothing new is taken in. What one packet of each
+// worker takes, as it came and as it goes on, is kept free.
+func (s *Service) full() bool {
+	return s.held.Load()+int64(2*radwire.MaxLen*len(s.workers)) > s.maxBytes
+}
 
 // adoptClients makes the shared state of clients that are new; those that stay
 // keep theirs.
