@@ -219,8 +219,11 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 
 // Flush runs once in each turn of the loop: letters, timers, upkeep.
 func (w *worker) Flush() {
+	w.book.mu.Lock() // as all of a worker's state
 	w.round++
-	if w.flying.Load() == 0 && !w.mail.any.Load() && w.read == len(w.letters) && !w.upkeepDue() {
+	idle := w.flying.Load() == 0 && !w.mail.any.Load() && w.read == len(w.letters) && !w.upkeepDue()
+	w.book.mu.Unlock()
+	if idle {
 		return
 	}
 	for range maxFaults {
