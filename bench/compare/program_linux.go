@@ -200,8 +200,9 @@ func (i *instance) openBackends() error {
 	if i.conf == "" {
 		return nil
 	}
-	auth, acct := drive.NewRADIUS(secret, false), drive.NewRADIUS(secret, true)
 	for n := range i.backendCount() {
+		// Each backend is a thread of its own, and what signs is not for two.
+		auth, acct := drive.NewRADIUS(secret, false), drive.NewRADIUS(secret, true)
 		ports := []drive.Port{{Addr: addr(i.backend(n), 5301), Answer: drive.AnswerDNS, Fail: drive.FailDNS}}
 		if n < radiusBackends {
 			ports = append(ports,

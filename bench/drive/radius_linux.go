@@ -8,7 +8,8 @@ import (
 	"sereno/bench/internal/radpkt"
 )
 
-// RADIUS asks for logins (PAP, with Message-Authenticator), or with Acct reports accounting.
+// RADIUS asks for logins (PAP, with Message-Authenticator), or with Acct reports accounting. One is for one goroutine: for the
+// load, or for one Backend.
 type RADIUS struct {
 	Acct bool
 
