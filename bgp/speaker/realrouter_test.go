@@ -18,6 +18,7 @@ import (
 // The tests with real BIRD 2 and FRR run under SERENO_E2E=1, where a missing
 // program is a failure. They need no root: the routers listen on loopback
 // addresses and ports of their own.
+
 // needE2E leaves out a test that needs real programs, or much time, where nobody asked for it. A file with such tests says
 // SERENO_E2E in a comment: CI finds by it what to run so.
 func needE2E(t *testing.T, what string) {

@@ -67,7 +67,7 @@ func (d *deliverer) outlet(b *pool.Backend) *outlet {
 func (o *outlet) take(d *deliverer, now int64) (*outSocket, byte, error) {
 	if !o.source.IsValid() && now-o.looked >= lookAgain {
 		o.looked = now
-		o.leave(o.choice(), now)
+		o.leave(sourceTo(o.backend.Addr()), now)
 	}
 	for range o.sockets {
 		o.turn = (o.turn + 1) % len(o.sockets)
@@ -100,21 +100,10 @@ func (o *outlet) dial() (*net.UDPConn, error) {
 	return net.DialUDP("udp", from, net.UDPAddrFromAddrPort(o.backend.Addr()))
 }
 
-// choice is the source that the system takes towards the backend now.
-func (o *outlet) choice() net.Addr {
-	probe, err := o.dial() // sends nothing
-	if err != nil {
-		return nil
-	}
-	defer probe.Close()
-	return probe.LocalAddr()
-}
-
-// leave takes no more records to sockets whose source the system would not take
-// now. One that was made while the link to the backend was down has the address
-// of another link for good, and the answers may have no way to it.
-// source is that one; nil: there is no way at all, and what there is may be right once there is one again.
-func (o *outlet) leave(source net.Addr, now int64) {
+// leave takes no more records to sockets that have another source than this
+// (sourceTo). Not valid: there is no way at all, and what there is may be right
+// once there is one again.
+func (o *outlet) leave(source netip.Addr, now int64) {
 	o.left = slices.DeleteFunc(o.left, func(s *outSocket) bool {
 		over := !slices.ContainsFunc(s.slots[:], func(slot outSlot) bool { return slot.shipment != nil || slot.until > now })
 		if over {
@@ -123,18 +112,12 @@ func (o *outlet) leave(source net.Addr, now int64) {
 		return over
 	})
 	o.sockets = slices.DeleteFunc(o.sockets, func(s *outSocket) bool {
-		stale := source != nil && !sameAddr(s.conn.LocalAddr(), source)
+		stale := source.IsValid() && plain(s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()) != source
 		if stale {
 			o.left = append(o.left, s)
 		}
 		return stale
 	})
-}
-
-func sameAddr(a, b net.Addr) bool {
-	x, ok := a.(*net.UDPAddr)
-	y, too := b.(*net.UDPAddr)
-	return ok && too && x.IP.Equal(y.IP)
 }
 
 // read takes a socket's datagrams until it is closed.

@@ -24,14 +24,14 @@ func TestR41ASourceThatIsNoMoreTheRightOneIsLeft(t *testing.T) {
 	stale, fresh := &outSocket{outlet: o, conn: old}, &outSocket{outlet: o, conn: good}
 	stale.slots[7].until = int64(10 * time.Second)
 	o.sockets = []*outSocket{stale, fresh}
-	o.leave(good.LocalAddr(), 1)
+	o.leave(sourceTo(addr), 1)
 	if len(o.sockets) != 1 || o.sockets[0] != fresh || len(o.left) != 1 || o.idle() != true {
 		t.Fatalf("%+v", o)
 	}
 	if _, err := old.Write([]byte("x")); err != nil {
 		t.Errorf("it is closed while an answer may come: %v", err)
 	}
-	o.leave(good.LocalAddr(), int64(11*time.Second))
+	o.leave(sourceTo(addr), int64(11*time.Second))
 	if len(o.left) != 0 {
 		t.Error("it is still there")
 	}

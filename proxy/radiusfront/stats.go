@@ -267,7 +267,7 @@ func (up *upstream) addTo(m map[[3]string]*UpstreamStats) {
 		u = &UpstreamStats{Pool: key[0], Backend: key[1], Role: key[2]}
 		m[key] = u
 	}
-	u.Ports += len(up.ports)
+	u.Ports += len(up.ports) + len(up.left)
 	u.InUse += up.inUse
 	u.Resting += up.rest.n
 	u.Unsigned += up.unsigned

@@ -3,51 +3,40 @@ package radiusfront
 import (
 	"net"
 	"net/netip"
+	"slices"
 )
 
-// strayed tells whether a socket that was connected to addr without a source of
-// its own has another address than the kernel would choose now. It was opened
-// while a link was down or an address was missing, and keeps for its life what it
-// got then; a RADIUS server knows its clients by their address, and may have no
-// way back to that one. No sign of it but silence reaches the socket.
-func strayed(addr netip.AddrPort, local netip.Addr) bool {
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
+// sourceTo is the address that the kernel would send from to addr now; not valid:
+// there is no way. A socket that is connected without a source of its own keeps
+// what this was when it was opened. If a link was down then, or an address was
+// missing, a RADIUS server may not know us by that address, or have no way back to
+// it, and no sign of it but silence reaches the socket.
+func sourceTo(addr netip.AddrPort) netip.Addr {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr)) // sends nothing
 	if err != nil {
-		return false // there is no way at all now, and nothing better to be had
+		return netip.Addr{}
 	}
-	defer c.Close() // nothing was sent
-	return plain(c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()) != plain(local)
+	defer c.Close()
+	return plain(c.LocalAddr().(*net.UDPAddr).AddrPort().Addr())
 }
 
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// leaveStrayed has a backend's strayed ports take no new requests, once it was
-// silent; sweep calls it, and closes them when nothing waits on them any more.
-func (up *upstream) leaveStrayed() {
-	if up.silence && !up.source.IsValid() {
-		for _, p := range up.ports {
-			p.strayed = p.strayed || strayed(up.addr, p.conn.LocalAddr().Addr())
-		}
-	}
-	up.silence = false
-	kept := up.ports[:0]
-	for _, p := range up.ports {
-		if p.strayed && p.idle() {
+// leaveStrayed gives no more requests to ports that have another source than
+// this, and closes those of before that no reply can come to any more.
+func (up *upstream) leaveStrayed(source netip.Addr) {
+	up.left = slices.DeleteFunc(up.left, func(p *port) bool {
+		over := p.n == identifiers
+		if over {
 			_ = p.conn.Close() // being given up: nothing to do about an error
-			continue
 		}
-		kept = append(kept, p)
-	}
-	clear(up.ports[len(kept):])
-	up.ports = kept
-}
-
-// idle tells whether no request waits on the port; identifiers may rest.
-func (p *port) idle() bool {
-	for i := range p.slots {
-		if p.slots[i].f != nil {
-			return false
+		return over
+	})
+	up.ports = slices.DeleteFunc(up.ports, func(p *port) bool {
+		strayed := source.IsValid() && plain(p.conn.LocalAddr().Addr()) != source
+		if strayed {
+			up.left = append(up.left, p)
 		}
-	}
-	return true
+		return strayed
+	})
 }

@@ -28,7 +28,7 @@ func TestR30LoginsLeaveFromWhereTheServersKnowUs(t *testing.T) {
 		defer w.mu.Unlock()
 		up := w.upstream(f.auth.Backends()[0], w.view.fallback, KindAuth)
 		up.source = a
-		return len(up.ports)
+		return len(up.all())
 	}
 	from(elsewhere)
 	nas := newNAS(t, f.authAddr())

@@ -1,6 +1,7 @@
 package radiusfront
 
 import (
+	"cmp"
 	"time"
 
 	"sereno/health"
@@ -175,7 +176,7 @@ func (w *worker) moveShare() int { return max(1, moveBurst/len(w.service.workers
 // left in this tick; it returns what is left then. What remains is moved in the
 // next ticks.
 func (w *worker) leave(up *upstream, to whom, left int) int {
-	for _, p := range up.ports {
+	for _, p := range up.all() {
 		for id := range p.slots {
 			s := p.slots[id]
 			if s.f == nil || s.i != s.f.n-1 {
@@ -204,7 +205,10 @@ func (w *worker) sweep() {
 			up.closePorts()
 			delete(w.upstreams, b)
 		}
-		up.leaveStrayed()
+		if up.silence || len(up.left) > 0 {
+			up.silence = false
+			up.leaveStrayed(plain(cmp.Or(up.source, sourceTo(up.addr))))
+		}
 	}
 	w.sweepNASes()
 	kept := w.retired[:0]

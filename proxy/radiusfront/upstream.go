@@ -3,6 +3,7 @@ package radiusfront
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,8 +40,9 @@ type upstream struct {
 	secret   *radwire.Secret
 	posture  posture
 	ports    []*port
-	turn     int   // the port that was used last
-	turned   int64 // worker time of the batch in which it came to be its turn
+	left     []*port // strayed: they take nothing new
+	turn     int     // the port that was used last
+	turned   int64   // worker time of the batch in which it came to be its turn
 	rest     restQueue
 	waits    restQueue    // resting ones that attempt_timeout has not passed for yet
 	inUse    int          // identifiers with a request
@@ -63,7 +65,6 @@ type port struct {
 	n       int
 	resting [identifiers / 64]uint64
 	late    [identifiers]left // of resting identifiers
-	strayed bool              // takes nothing new
 }
 
 // left is an attempt whose request is over, as long as its identifier rests:
@@ -172,12 +173,12 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 		if up.turn >= len(up.ports) {
 			up.turn = 0
 		}
-		if p := up.ports[up.turn]; p.n > 0 && !p.strayed && len(up.ports) >= firstPorts {
+		if p := up.ports[up.turn]; p.n > 0 && len(up.ports) >= firstPorts {
 			return p, p.take(), nil
 		}
 		up.turn++
 	}
-	if len(up.ports) >= maxPorts {
+	if len(up.ports)+len(up.left) >= maxPorts {
 		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.name)
 	}
 	p := newPort(up)
@@ -245,12 +246,14 @@ func (up *upstream) silent(now int64) int {
 	return n
 }
 
+func (up *upstream) all() []*port { return slices.Concat(up.ports, up.left) }
+
 // closePorts closes every source port.
 func (up *upstream) closePorts() {
-	for _, p := range up.ports {
+	for _, p := range up.all() {
 		_ = p.conn.Close() // closing a socket that is being given up: nothing to do about an error
 	}
-	up.ports = nil
+	up.ports, up.left = nil, nil
 }
 
 // done gives the backend's in-flight slot back.
