@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"sereno/bench/e2e/harness"
+	"sereno/bench/internal/scrape"
 )
 
 // apiNode is a node under traffic whose API is attacked.
@@ -32,7 +33,7 @@ type apiNode struct {
 
 // frozen is what no attack may change.
 type frozen struct {
-	Config loadedConfig `json:"config"`
+	Config scrape.LoadedConfig `json:"config"`
 	Drains []struct {
 		Target string `json:"target"`
 	} `json:"drains"`

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sereno/bench/e2e/harness"
+	"sereno/bench/internal/scrape"
 	"sereno/bench/load"
 	"sereno/config"
 	"sereno/config/spoil"
@@ -122,7 +123,7 @@ func (r *reloadSite) mistakes(t *testing.T, text string) (out []refusal) {
 }
 
 // refused reloads a wrong configuration by one of the three ways, mostly the API.
-func (r *reloadSite) refused(t *testing.T, n int, m *refusal, was loadedConfig, tally map[string]int) {
+func (r *reloadSite) refused(t *testing.T, n int, m *refusal, was scrape.LoadedConfig, tally map[string]int) {
 	t.Helper()
 	what := fmt.Sprintf("reload %d (%s: %s)", n, m.Key, m.How)
 	lastError := "the configuration has errors\n" + strings.Join(m.problems, "\n")

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"sereno/bench/e2e/harness"
+	"sereno/bench/internal/scrape"
 	"sereno/bench/load"
 	"sereno/config"
 	"sereno/config/spoil"
@@ -224,34 +224,17 @@ func (r *reloadSite) hash(t *testing.T) string {
 	return c.Hash
 }
 
-// loadedConfig is what the status says of the configuration.
-type loadedConfig struct {
-	Hash      string `json:"hash"`
-	Loaded    string `json:"loaded"`
-	LastError string `json:"last_error"`
-}
-
-// statusOf is what the reload tests read of the status.
-type statusOf struct {
-	Config loadedConfig `json:"config"`
-	Pools  []struct {
-		Name     string `json:"name"`
-		Backends []struct {
-			Name, Role, State, Since string
-		} `json:"backends"`
-	} `json:"pools"`
-}
-
-func (r *reloadSite) status(t *testing.T) (s statusOf) {
+func (r *reloadSite) status(t *testing.T) scrape.Status {
 	t.Helper()
 	code, body := r.ask(t, http.MethodGet, "/api/v1/status")
-	if err := json.Unmarshal(body, &s); err != nil || code != http.StatusOK {
+	s, err := scrape.ParseStatus(body)
+	if err != nil || code != http.StatusOK {
 		t.Fatalf("asking for the status: %d, %v", code, err)
 	}
 	return s
 }
 
-func (r *reloadSite) config(t *testing.T) loadedConfig {
+func (r *reloadSite) config(t *testing.T) scrape.LoadedConfig {
 	t.Helper()
 	return r.status(t).Config
 }

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -163,55 +162,13 @@ func (n *node) change(query string) error {
 	return nil
 }
 
-// status is what the laboratory reads of GET /api/v1/status.
-type status struct {
-	State  string `json:"state"`
-	Config struct {
-		Hash string `json:"hash"`
-	} `json:"config"`
-	Pools []struct {
-		Name     string `json:"name"`
-		Backends []struct {
-			Name  string `json:"name"`
-			Role  string `json:"role"`
-			State string `json:"state"`
-		} `json:"backends"`
-	} `json:"pools"`
-	Services []struct {
-		Name     string `json:"name"`
-		State    string `json:"state"`
-		Requests int64  `json:"requests"`
-		Answers  int64  `json:"answers"`
-		Drops    int64  `json:"drops"`
-		InFlight int64  `json:"in_flight"`
-	} `json:"services"`
-	Anycast []struct {
-		Name     string `json:"name"`
-		State    string `json:"state"`
-		Reason   string `json:"reason"`
-		WaitsFor string `json:"waits_for"`
-	} `json:"anycast"`
-	BGP struct {
-		Neighbors []struct {
-			Name      string `json:"name"`
-			State     string `json:"state"`
-			LastError string `json:"last_error"`
-		} `json:"neighbors"`
-	} `json:"bgp"`
-	Alarms []struct {
-		Name string `json:"name"`
-		Text string `json:"text"`
-	} `json:"alarms"`
-}
-
-func (n *node) status() (status, error) {
-	var s status
+// status asks the node what it is.
+func (n *node) status() (scrape.Status, error) {
 	text, err := n.get("/api/v1/status")
 	if err != nil {
-		return s, err
+		return scrape.Status{}, err
 	}
-	err = json.Unmarshal(text, &s)
-	return s, err
+	return scrape.ParseStatus(text)
 }
 
 // metrics scrapes the node.
@@ -233,16 +190,4 @@ func (n *node) get(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s of %s: %s", path, n.name, reply.Status)
 	}
 	return io.ReadAll(reply.Body)
-}
-
-// backend gives a backend's state in a role, "" when there is no such backend.
-func (s status) backend(name, role string) string {
-	for _, p := range s.Pools {
-		for _, b := range p.Backends {
-			if b.Name == name && b.Role == role {
-				return b.State
-			}
-		}
-	}
-	return ""
 }

@@ -183,7 +183,7 @@ func (p *play) backendIs(site int, name, role string, states ...string) func() b
 			return false
 		}
 		for _, state := range states {
-			if s.backend(name, role) == state {
+			if s.Backend(name, role) == state {
 				return true
 			}
 		}

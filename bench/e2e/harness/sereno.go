@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sereno/bench/internal/scrape"
 )
 
 // Prefixes that the lab's node announces.
@@ -227,73 +228,18 @@ func (s *Sereno) get(path string) (int, []byte, error) {
 	return reply.StatusCode, body, errors.Join(err, reply.Body.Close())
 }
 
-// Status is what the tests read of GET /api/v1/status.
-type Status struct {
-	State string `json:"state"`
-	Pools []struct {
-		Name     string `json:"name"`
-		Backends []struct {
-			Name  string `json:"name"`
-			Role  string `json:"role"`
-			State string `json:"state"`
-		} `json:"backends"`
-	} `json:"pools"`
-	Services []struct {
-		Name   string `json:"name"`
-		State  string `json:"state"`
-		Reason string `json:"reason"`
-	} `json:"services"`
-	Anycast []struct {
-		Name  string `json:"name"`
-		State string `json:"state"`
-	} `json:"anycast"`
-	BGP struct {
-		Neighbors []struct {
-			Name      string `json:"name"`
-			State     string `json:"state"`
-			LastError string `json:"last_error"`
-		} `json:"neighbors"`
-	} `json:"bgp"`
-	Alarms []struct {
-		Name string `json:"name"`
-		Text string `json:"text"`
-	} `json:"alarms"`
-}
-
 // Status gives the node's status.
-func (s *Sereno) Status() Status {
+func (s *Sereno) Status() scrape.Status {
 	s.lab.t.Helper()
 	code, body, err := s.get("/api/v1/status")
 	if err != nil || code != http.StatusOK {
 		s.lab.t.Fatalf("asking for the status: %d, %v", code, err)
 	}
-	var st Status
-	if err := json.Unmarshal(body, &st); err != nil {
-		s.lab.t.Fatalf("status: %v in %s", err, body)
+	st, err := scrape.ParseStatus(body)
+	if err != nil {
+		s.lab.t.Fatal(err)
 	}
 	return st
-}
-
-// Backend gives a backend's state in a role, "" when there is no such backend.
-func (st Status) Backend(name, role string) string {
-	for _, p := range st.Pools {
-		for _, b := range p.Backends {
-			if b.Name == name && b.Role == role {
-				return b.State
-			}
-		}
-	}
-	return ""
-}
-
-// Service gives a service's state.
-func (st Status) Service(name string) string {
-	for _, s := range st.Services {
-		if s.Name == name {
-			return s.State
-		}
-	}
-	return ""
 }
 
 // WaitBackend waits until a backend is in the state.

@@ -1,5 +1,5 @@
-// Package scrape reads what a node shows at /metrics, and holds its counters to
-// their equation (O20).
+// Package scrape reads what a node says of itself, at /metrics and at
+// /api/v1/status, and holds its counters to their equation (O20).
 package scrape
 
 import (
