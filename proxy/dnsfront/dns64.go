@@ -85,6 +85,13 @@ func (d *dns64) usable(m []byte, r *dnswire.Reply) bool {
 	return false
 }
 
+// none tells whether an answer to AAAA has nothing for the client, so that A is asked: every
+// rcode but NXDOMAIN is taken for an empty answer, as many authorities answer AAAA with an
+// error where they have A (RFC 6147 §5.1.2, RFC 4074).
+func (d *dns64) none(m []byte, r *dnswire.Reply) bool {
+	return r.Rcode != dnswire.NXDomain && (r.Rcode != dnswire.NoError || !d.usable(m, r))
+}
+
 // negativeTTL is how long an AAAA answer says "none", seconds.
 func negativeTTL(r *dnswire.Reply) uint32 {
 	if !r.SOA {
@@ -178,6 +185,17 @@ func made(d *dns64, kind rewrite, question, msg []byte, most uint32) []byte {
 		return nil
 	}
 	return out
+}
+
+// knownNone sends a waiter on to A if the cache knows that there is no AAAA for it.
+func (w *worker) knownNone(wt *waiter, key []byte, qlen int, hash uint64) bool {
+	set, h, r := w.t.set, &w.t.h, &w.reply
+	if !wt.six || set.dns64 == nil || set.cache == nil || !set.cache.get(key, hash, w.t.tick, w.big[:], len(w.big), false, 0, h) ||
+		dnswire.ParseReply(w.big[:h.n], r) != nil || !set.dns64.none(w.big[:h.n], r) {
+		return false
+	}
+	w.toA(wt, key, qlen, negativeTTL(r))
+	return true
 }
 
 // toA sends a waiter, whose AAAA question has no usable answer, on to the A question.

@@ -10,7 +10,9 @@ import (
 
 	"github.com/miekg/dns"
 
+	"sereno/proxy/dnswire"
 	"sereno/proxy/pool"
+	"sereno/proxy/udp"
 )
 
 func TestD63EmbeddingIsThatOfRFC6052(t *testing.T) {
@@ -105,6 +107,69 @@ func TestD63DNS64(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// Many authorities answer AAAA with an error where they have A (RFC 6147 §5.1.2).
+func TestD63AnErrorForAAAAIsNoAAAA(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }, handle: func(q *request) [][]byte {
+		if x := q.msg.Question[0]; x.Qtype == dns.TypeAAAA {
+			rcode := map[string]int{"nx.example.": dns.RcodeNameError, "refused.example.": dns.RcodeRefused}[x.Name]
+			if rcode == 0 {
+				rcode = dns.RcodeServerFailure
+			}
+			return [][]byte{packed(q.r.t, q.reply(rcode))}
+		}
+		return sixless(q)
+	}})
+	for range 3 { // also while the failure is in the cache
+		for _, name := range []string{"www.example.", "refused.example."} {
+			if m := f.ask(asking(name, dns.TypeAAAA)); m.Rcode != 0 || len(m.Answer) != 3 || m.Answer[1].(*dns.AAAA).AAAA.String() != "64:ff9b::c000:201" {
+				t.Error(m)
+			}
+		}
+		if m := f.ask(asking("nx.example.", dns.TypeAAAA)); m.Rcode != dns.RcodeNameError || len(m.Answer) != 0 {
+			t.Error(m)
+		}
+	}
+}
+
+type sinkFunc func(msg []byte) bool
+
+func (f sinkFunc) deliver(msg []byte) bool { return f(msg) }
+
+// An equal question may end between a query's look into the cache and its entry into the
+// table: what it left there must not keep A from being asked.
+func TestD63AnAnswerThatCameMeanwhileLeadsToA(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+	s, err := New(f.opts) // never started: this goroutine is its worker
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(t.Context()) //nolint:errcheck // nothing was opened
+	defer s.abandon() // the query to a backend
+	w := s.workers[0]
+	w.book.mu.Lock()
+	defer w.book.mu.Unlock()
+	w.begin()
+	q := asking("www.example.", dns.TypeAAAA)
+	raw := packed(t, q)
+	s.read(w.t.query, raw)
+	w.t.a.take(&w.t.q, TCP, 1232)
+	q.Response = true
+	none := &answer{msg: packed(t, q), kind: kindNoData, life: 60}
+	if !w.t.set.cache.put(w.t.key, w.t.hash, w.t.tick, none) {
+		t.Fatal("not stored")
+	}
+	answered := false
+	wt := newWaiter(&w.t, raw, nil, udp.Dest{}, sinkFunc(func([]byte) bool { answered = true; return true }))
+	w.t.book.came(TCP)
+	w.t.book.InFlight[TCP]++
+	w.missOf(wt, w.t.key, w.t.keyLen(), w.t.hash)
+	a := append([]byte{}, w.t.key...)
+	a[w.t.keyLen()-3] = dnswire.TypeA
+	if answered || s.table.find(a, s.hash(a)) == nil {
+		t.Errorf("answered %v, A is asked %v", answered, s.table.find(a, s.hash(a)) != nil)
+	}
 }
 
 func TestD63PTRIsMappedBack(t *testing.T) {

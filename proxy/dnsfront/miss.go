@@ -38,12 +38,8 @@ func (w *worker) begun(wt *waiter, key []byte, qlen int, hash uint64) {
 				return
 			}
 		}
-		// What is known to have no AAAA is asked for A at once.
-		if h := &w.t.h; wt.six && w.t.set.cache != nil && w.t.set.cache.get(key, hash, w.t.tick, w.big[:], len(w.big), false, 0, h) {
-			if r := &w.reply; dnswire.ParseReply(w.big[:h.n], r) == nil && r.Rcode == dnswire.NoError && !d.usable(w.big[:h.n], r) {
-				w.toA(wt, key, qlen, negativeTTL(r))
-				return
-			}
+		if w.knownNone(wt, key, qlen, hash) {
+			return
 		}
 	}
 	w.missOf(wt, key, qlen, hash)
@@ -120,7 +116,7 @@ func (w *worker) answeredMeanwhile(f *flight) bool {
 	w.entered = nil
 	w.s.load.Add(-int64(len(waiters)))
 	for rest := w.owe(waiters); len(w.owed) > rest; {
-		if wt := w.next(); !w.giveCached(f, wt, true) {
+		if wt := w.next(); !w.knownNone(wt, f.key, f.qlen, f.hash) && !w.giveCached(f, wt, true) {
 			w.giveFailure(wt, failTimeout)
 		}
 	}

@@ -196,7 +196,7 @@ func (w *worker) answer(f *flight, data []byte) {
 	ans.msg = msg
 	w.store(f, r, &ans)
 	// Waiters that go on to another question reuse the reply's memory.
-	none64 := w.t.set.dns64 != nil && r.Rcode == dnswire.NoError && r.Type == dnswire.TypeAAAA && !w.t.set.dns64.usable(msg, r)
+	none64 := w.t.set.dns64 != nil && r.Type == dnswire.TypeAAAA && w.t.set.dns64.none(msg, r)
 	life, rcode, qlen := negativeTTL(r), r.Rcode, r.QuestionLen()
 	for rest := w.owe(w.end(f)); len(w.owed) > rest; {
 		switch wt := w.next(); {

@@ -206,11 +206,11 @@ func (s *Service) lookUp(t *turn, m, out []byte) (n int, r result) {
 // there is no AAAA, or has none that counts.
 func (t *turn) needs64(out []byte) bool {
 	d := t.set.dns64
-	if d == nil || !d.wants(&t.q) || out[3]&dnswire.RcodeMask != dnswire.NoError {
+	if d == nil || !d.wants(&t.q) {
 		return false
 	}
-	if t.h.kind == kindNoData {
-		return true
+	if t.h.kind != kindPositive {
+		return t.h.kind != kindNXDomain
 	}
 	return t.h.whole && dnswire.ParseReply(out[:t.h.n], &t.r) == nil && !d.usable(out, &t.r)
 }
