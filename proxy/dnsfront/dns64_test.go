@@ -146,7 +146,7 @@ func TestD63AnAnswerThatCameMeanwhileLeadsToA(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close(t.Context()) //nolint:errcheck // nothing was opened
-	defer s.abandon() // the query to a backend
+	defer s.abandon()          // the query to a backend
 	w := s.workers[0]
 	w.book.mu.Lock()
 	defer w.book.mu.Unlock()
