@@ -17,7 +17,7 @@ const maxSecrets = 2
 // keeps. Its key is the client's prefix.
 type clientState struct {
 	inFlight atomic.Int64
-	last     atomic.Int32  // the secret that fitted last: tried first, and used where nothing tells
+	fitting  fitting
 	requests atomic.Uint64 // every request that came from its addresses
 	badAuth  atomic.Uint64 // authenticators and Message-Authenticators that did not verify (R10)
 	unsigned atomic.Uint64 // Access-Requests without Message-Authenticator: who would break under `require`
@@ -34,8 +34,16 @@ type client struct {
 	secrets     []*radwire.Secret
 }
 
-// likely is the number of the secret that the client probably uses.
-func (c *client) likely() int { return int(c.last.Load()) % len(c.secrets) }
+// likely is the number of the secret that the address probably uses.
+func (c *client) likely(a netip.Addr) int {
+	if len(c.secrets) == 1 {
+		return 0
+	}
+	return int(c.fitting.of(a, !c.prefix.IsSingleIP())) % len(c.secrets)
+}
+
+// fits notes the secret that a request from the address verified with.
+func (c *client) fits(a netip.Addr, n int) { c.fitting.set(a, !c.prefix.IsSingleIP(), int32(n)) }
 
 // posture is what is asked of a peer's Message-Authenticators (R13).
 type posture uint8

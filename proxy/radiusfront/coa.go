@@ -229,7 +229,7 @@ func (w *worker) forwardCoA(e *entry, secret *radwire.Secret, nas netip.Addr, p 
 	f.received, f.deadline = w.now, w.now+coaTimeout
 	f.request = w.buffers.keep(p)
 	a := &f.attempts[0]
-	*a = attempt{up: up, port: port, secret: cl.secrets[cl.likely()], id: id, sent: w.now, last: w.now}
+	*a = attempt{up: up, port: port, secret: cl.secrets[cl.likely(nas)], id: id, sent: w.now, last: w.now}
 	up.occupy(port, id, f, 0)
 	f.n = 1
 	cl.inFlight.Add(1)

@@ -352,7 +352,7 @@ func (d *deliverer) secretOf(rec *parcel, to *peer) *radwire.Secret {
 		return radwire.NewSecret(*key)
 	}
 	if cl := d.view.clients.lookup(rec.nas); cl != nil {
-		return cl.secrets[cl.likely()]
+		return cl.secrets[cl.likely(rec.nas)]
 	}
 	return to.secret
 }
@@ -372,7 +372,7 @@ func (d *deliverer) overdue(s *shipment, now int64) {
 	if now-d.halved >= resendSpooled {
 		d.halved, d.window = now, max(1, d.window/2)
 	}
-	if s.sends < deliverSends && reachable(d.target(s.queue).roles[KindAcct]) {
+	if t := d.target(s.queue); s.sends < deliverSends && t != nil && reachable(t.roles[KindAcct]) {
 		s.sends, s.last = s.sends+1, now
 		d.resent[ResendSilent].Add(1)
 		d.send(s)

@@ -139,3 +139,29 @@ func TestR41LiveTrafficDoesNotWaitForDelivery(t *testing.T) {
 		t.Error("live traffic shares a socket with delivery")
 	}
 }
+
+// TestR41AReloadThatEndsAccountingWhileARecordIsOnItsWay: it stays in the spool, and nothing panics.
+func TestR41AReloadThatEndsAccountingWhileARecordIsOnItsWay(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(1)
+	backend.wait(1)
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, nil
+	rp := o.Pools["main"]
+	rp.Acct = nil
+	o.Pools = map[string]RolePools{"main": rp}
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(time.Duration(resendSpooled))
+	f.until("its round is over", func(*Stats) bool {
+		d := f.s.deliverer
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.shipping) == 0
+	})
+	if st := f.balanced(); st.Panics != 0 || st.Spool.Records != 1 {
+		t.Errorf("%d panics, %d records", st.Panics, st.Spool.Records)
+	}
+}

@@ -146,8 +146,8 @@ func (e *Explanation) explainRealm(v *view, user string) *target {
 	}
 	e.Route, e.Pool = r.realm, r.target.name
 	e.say("realm %s matches route %s: pool %s", e.Realm, r.realm, e.Pool)
-	if r.strip {
-		e.UserName = string(withoutRealm([]byte(user)))
+	if bare := withoutRealm([]byte(user)); r.strip && len(bare) > 0 {
+		e.UserName = string(bare)
 		e.say("the backend sees user %q, unless the request is EAP or MS-CHAP", e.UserName)
 	}
 	return r.target

@@ -60,6 +60,7 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	f.received, f.deadline = w.now, w.now+t.limits[e.kind].timeout
 	f.hash = w.hashKey(t, p, &e.dest)
 	w.sequence++
+	f.stated = w.view.addState
 	copy(f.state[:], w.stateMark[:])
 	binary.BigEndian.PutUint64(f.state[proxyStateMark:], w.sequence)
 	if strip {
@@ -73,8 +74,8 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	}
 	if e.kind == KindAuth && w.view.survival != nil {
 		user := w.ix.FirstValue(p, radwire.AttrUserName)
-		if strip {
-			user = withoutRealm(user)
+		if f.userName != nil {
+			user = f.userName
 		}
 		f.login = w.service.survivors.key(t.name, user)
 	}
@@ -159,7 +160,7 @@ func (w *worker) build(f *flight, a *attempt, p []byte, ix *radwire.Index) (int,
 	*r = radwire.RequestRewrite{Identifier: a.id, Authenticator: a.auth, From: f.secret, To: a.secret, UserName: f.userName}
 	if f.entry.kind == KindCoA {
 		r.StripStates = true // NASes refuse CoA that has any (R50)
-	} else if w.view.addState {
+	} else if f.stated {
 		r.ProxyState = f.state[:]
 	}
 	n, err := radwire.RewriteRequest(buf, p, ix, r)

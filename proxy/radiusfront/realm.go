@@ -46,10 +46,11 @@ func withoutRealm(user []byte) []byte {
 	return user
 }
 
-// stripped is the name that the backend is to see, in a buffer of the worker's.
+// stripped is the name that the backend is to see, in a buffer of the worker's; nil: as it
+// came, also where nothing would be left (RFC 2865 section 5.1 has no empty name).
 func (w *worker) stripped(p []byte) []byte {
 	user := w.ix.FirstValue(p, radwire.AttrUserName)
-	if bare := withoutRealm(user); len(bare) < len(user) {
+	if bare := withoutRealm(user); len(bare) > 0 && len(bare) < len(user) {
 		return w.buffers.keep(bare)
 	}
 	return nil

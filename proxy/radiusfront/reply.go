@@ -128,7 +128,7 @@ func (w *worker) buildReply(buf []byte, f *flight, a *attempt, p []byte) (int, e
 	e := f.entry
 	r := &w.rewriteRep
 	*r = radwire.ReplyRewrite{Identifier: e.id, Request: req, Index: &w.ix, Sent: a.auth, From: a.secret, To: f.secret}
-	if w.view.addState && e.kind != KindCoA {
+	if f.stated {
 		r.ProxyState = f.state[:]
 	}
 	return radwire.RewriteReply(buf, p, &w.rix, r)

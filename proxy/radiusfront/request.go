@@ -46,7 +46,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 		w.duplicate(first, c)
 		return
 	}
-	secret, signed, reason := w.verify(cl, code, p)
+	secret, signed, reason := w.verify(cl, pkt.Peer.Addr(), code, p)
 	if reason == NumReasons {
 		reason = w.admit(l, cl, pkt.Peer.Addr(), signed, p)
 	}
@@ -80,17 +80,17 @@ func malformed(err error) Reason {
 // verify checks a request with each secret of its client and returns the one
 // that fitted, whether its Message-Authenticator was verified with it, and
 // NumReasons, or the reason to drop it (R10, R12, R15).
-func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwire.Secret, signed bool, reason Reason) {
+func (w *worker) verify(cl *client, from netip.Addr, code radwire.Code, p []byte) (secret *radwire.Secret, signed bool, reason Reason) {
 	off := w.ix.First[radwire.AttrMessageAuthenticator]
 	if off == 0 && w.ix.Has(radwire.AttrEAPMessage) {
 		return nil, false, ReasonUnsigned // RFC 3579 section 3.1
 	}
 	if code == radwire.AccessRequest && off == 0 {
-		return cl.secrets[cl.likely()], false, NumReasons // nothing to verify; admit judges it
+		return cl.secrets[cl.likely(from)], false, NumReasons // nothing to verify; admit judges it
 	}
 	auth := radwire.MessageAuthOf(p)
 	reason = ReasonMessageAuthenticator
-	likely := cl.likely()
+	likely := cl.likely(from)
 	for i := range cl.secrets {
 		n := (likely + i) % len(cl.secrets)
 		s := cl.secrets[n]
@@ -101,7 +101,7 @@ func (w *worker) verify(cl *client, code radwire.Code, p []byte) (secret *radwir
 			reason = ReasonMessageAuthenticator
 		default:
 			if i > 0 {
-				cl.last.Store(int32(n))
+				cl.fits(from, n)
 			}
 			return s, off != 0, NumReasons
 		}
@@ -220,7 +220,11 @@ func (w *worker) status(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 		if !s.VerifyMessageAuthenticator(p, off, &auth) {
 			continue
 		}
-		if !w.serves(l.kind) {
+		switch {
+		case w.closing || l.retired.Load():
+			w.book.drops[KindStatus][ReasonClosing]++
+			return
+		case !w.serves(l.kind):
 			w.book.drops[KindStatus][ReasonNoBackend]++
 			return
 		}

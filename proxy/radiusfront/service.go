@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"sereno/proxy/insight"
-	"sereno/proxy/pool"
 	"sereno/proxy/radiusfront/spool"
 	"sereno/proxy/radwire"
 	"sereno/proxy/udp"
@@ -295,19 +294,22 @@ func (s *Service) Update(o Options) error {
 	if err != nil {
 		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 	}
+	longest := s.workers[0].view.longest() // what is under way keeps its times
 	s.rename(s.options.Config.Name, o.Config.Name)
+	was := s.options.Config.Clients
 	s.options = o
 	s.spoolOn.Store(o.Config.Accounting.Spool)
 	if err := s.updateSpool(); err != nil {
 		s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // the workers' views were built from the same
 	}
+	s.renumberSecrets(was)
 	for i, w := range s.workers {
 		w.adopt(views[i])
 	}
 	if s.state == serving {
 		s.updateSurvival()
 	}
-	s.retire(next)
+	s.retire(next, longest)
 	s.listeners = next
 	s.forgetClients()
 	return nil
@@ -354,23 +356,12 @@ func findListener(list []*listener, like *listener) *listener {
 }
 
 // retire takes the listeners that are not kept out of service. They stay open
-// until every request that came by them is answered or has timed out.
-func (s *Service) retire(kept []*listener) {
-	var longest time.Duration
-	for _, rp := range s.options.Pools {
-		for _, p := range []*pool.Pool{rp.Auth, rp.Acct} {
-			if p != nil {
-				longest = max(longest, p.Config().Timeout)
-			}
-		}
-	}
+// until every request that came by them is answered or has timed out: longest.
+func (s *Service) retire(kept []*listener, longest [NumKinds]time.Duration) {
 	for _, l := range s.listeners {
 		if !slices.Contains(kept, l) {
 			l.retired.Store(true)
-			l.until = s.now().Add(longest)
-			if l.kind == KindCoA {
-				l.until = s.now().Add(time.Duration(coaTimeout))
-			}
+			l.until = s.now().Add(longest[l.kind])
 			s.retired = append(s.retired, l)
 		}
 	}
@@ -388,6 +379,21 @@ func (s *Service) closeRetired() {
 		l.close()
 		return true
 	})
+}
+
+// renumberSecrets makes what is known of clients' secrets fit their new lists.
+func (s *Service) renumberSecrets(was []ClientConfig) {
+	old := map[netip.Prefix][]string{}
+	for _, c := range was {
+		if p, err := parseClientAddress(c.Address); err == nil {
+			old[p] = c.Secret
+		}
+	}
+	for _, c := range s.options.Config.Clients {
+		if p, err := parseClientAddress(c.Address); err == nil && old[p] != nil {
+			s.clients[p].fitting.renumber(old[p], c.Secret)
+		}
+	}
 }
 
 // forgetClients drops the shared state of clients that left the configuration.

@@ -420,3 +420,22 @@ func TestR60OffByDefaultAndByReload(t *testing.T) {
 		t.Errorf("left on disk: %v", left)
 	}
 }
+
+// TestR60ANameThatIsARealmAlone: there is no name without it, so it stays (R36), and its Reject is its own.
+func TestR60ANameThatIsARealmAlone(t *testing.T) {
+	k := newKnown(t, func(c *Config) {
+		c.Routes = []Route{{Realm: "adsl", Pool: "main", StripRealm: true}}
+		c.Survival.Realms = []string{"adsl"}
+	}, nil)
+	k.login("@adsl", "right")
+	if got := attr(t, k.server.wait(1)[0].raw, radwire.AttrUserName); string(got) != "@adsl" {
+		t.Errorf("the backend got the name %q", got)
+	}
+	if n := k.balanced().Survival.Known; n != 1 {
+		t.Errorf("%d known", n)
+	}
+	k.login("@adsl", "wrong")
+	if n := k.balanced().Survival.Known; n != 0 {
+		t.Errorf("%d known after a Reject", n)
+	}
+}

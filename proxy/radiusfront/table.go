@@ -47,6 +47,7 @@ type flight struct {
 	n        int         // attempts made; the last is the current one
 	login    survivorKey // of survival; zero: none
 	state    [proxyStateLen]byte
+	stated   bool   // state goes with it: proxy_state as it was when it came
 	userName []byte // replaces User-Name, from the worker's buffers
 	pinned   bool   // goes to the issuer of its State or nowhere (R32)
 	session  uint64 // of accounting, where there is a spool

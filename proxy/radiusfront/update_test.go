@@ -1,6 +1,7 @@
 package radiusfront
 
 import (
+	"bytes"
 	"net/netip"
 	"sync"
 	"testing"
@@ -180,4 +181,57 @@ func TestUpdateChangesTheAddressToSendFrom(t *testing.T) {
 	if got := backend.wait(2); got[0].from.Addr() == got[1].from.Addr() || got[1].from.Addr() != netip.MustParseAddr("127.0.0.77") {
 		t.Errorf("sent from %s, then from %s", got[0].from, got[1].from)
 	}
+}
+
+// TestR24AReloadLeavesTheProxyStateOfWhatIsUnderWay: its copies stay the same bytes (R21), and ours is taken off the reply.
+func TestR24AReloadLeavesTheProxyStateOfWhatIsUnderWay(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, setup{backends: []*server{backend}})
+	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
+	nas.send(req)
+	backend.wait(1)
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	o.Config.ProxyState = false
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(1100 * time.Millisecond)
+	nas.send(req)
+	got := backend.wait(2)
+	if !bytes.Equal(got[0].raw, got[1].raw) {
+		t.Error("the second copy is another packet")
+	}
+	backend.send(accept(got[0]), got[0].from)
+	if p := nas.verified(req, nas.receive(), nasSecret); p.Get(radwire.AttrProxyState) != nil {
+		t.Errorf("the NAS got a Proxy-State of ours: %x", p.Get(radwire.AttrProxyState))
+	}
+}
+
+// TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave: also when the reload makes the pool's shorter.
+func TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, setup{backends: []*server{backend}, pool: func(c *pool.Config) { c.Timeout = 20 * time.Second }})
+	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
+	nas.send(req)
+	got := backend.wait(1)
+	for role, p := range map[string]*pool.Pool{"auth": f.auth, "acct": f.acct} {
+		pc := p.Config()
+		pc.Timeout = 2 * time.Second
+		var bc pool.BackendConfig
+		bc.SetDefaults()
+		bc.Name, bc.Address = "b0", "127.0.0.1"
+		if err := p.Update(pc, []pool.Member{{Config: bc, Addr: backend.addr(), Health: f.h["b0/"+role]}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{"127.0.0.3:0"}, []string{f.acctAddr().String()}
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(10 * time.Second)
+	f.s.closeRetired()
+	backend.send(accept(got[0]), got[0].from)
+	nas.verified(req, nas.receive(), nasSecret)
 }

@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -281,5 +282,29 @@ func TestA07SelfProbeIsAnsweredOffTheBooks(t *testing.T) {
 	f.untilDropped(KindStatus, ReasonUnknownClient, 1)
 	if f.s.Packets() < 2 {
 		t.Errorf("%d packets", f.s.Packets())
+	}
+}
+
+// TestR35SilenceWhileClosing: a NAS goes elsewhere at once.
+func TestR35SilenceWhileClosing(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, setup{backends: []*server{backend}})
+	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
+	nas.send(req)
+	got := backend.wait(1)
+	done := make(chan error)
+	go func() { done <- f.s.Close(context.Background()) }()
+	f.until("it is closing", func(*Stats) bool {
+		w := f.s.workers[0]
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.closing
+	})
+	nas.send(statusRequest(9, nasSecret))
+	f.untilDropped(KindStatus, ReasonClosing, 1)
+	backend.send(accept(got[0]), got[0].from)
+	nas.verified(req, nas.receive(), nasSecret)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

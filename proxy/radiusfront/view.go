@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
@@ -84,6 +85,17 @@ func newView(o *Options, states map[netip.Prefix]*clientState) (*view, error) {
 		v.findCoAPeers()
 	}
 	return v, nil
+}
+
+// longest is for how long a request of each kind may wait for its answer, in whatever pool: for the backends, and
+// accounting for the disk after them.
+func (v *view) longest() [NumKinds]time.Duration {
+	out := [NumKinds]time.Duration{KindCoA: time.Duration(coaTimeout)}
+	for _, t := range v.targets {
+		out[KindAuth] = max(out[KindAuth], time.Duration(t.limits[KindAuth].timeout))
+		out[KindAcct] = max(out[KindAcct], time.Duration(t.limits[KindAcct].timeout+acctPatience))
+	}
+	return out
 }
 
 // findCoAPeers collects the addresses that backends send CoA from: their own.
