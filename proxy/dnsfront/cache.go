@@ -33,9 +33,13 @@ const (
 	ticksPerSecond = 16   // resolution of the age of entries
 )
 
-// tick is a moment of the cache's clock: sixteenths of a second since it was made, by
-// the monotonic clock. It lasts for eight years.
+// tick is a moment of the cache's clock: sixteenths of a second, by the monotonic clock.
+// It lasts for eight years.
 type tick uint32
+
+// firstTick is when a service begins. What a snapshot brings may have expired before that
+// (half a year at most).
+const firstTick tick = 1 << 28
 
 // seconds after t, saturating.
 func (t tick) add(d time.Duration) tick {

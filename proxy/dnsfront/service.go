@@ -317,7 +317,7 @@ func (s *Service) clock() int64 { return int64(s.nowFunc().Sub(s.base)) }
 func (s *Service) since(then int64) time.Duration { return time.Duration(s.clock() - then) }
 
 // tickOf turns a reading of clock into the cache's clock.
-func tickOf(ns int64) tick { return tick(0).add(time.Duration(ns)) }
+func tickOf(ns int64) tick { return firstTick.add(time.Duration(ns)) }
 
 func (s *Service) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
 

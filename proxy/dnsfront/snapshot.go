@@ -142,15 +142,18 @@ func (c *cache) load(path string, now time.Time, at tick, hash func(key []byte) 
 		// The cache's clock begins with the service: what was stored before is given
 		// the life that is left of it, with its TTLs lowered here and now.
 		age = tick(min(uint64(age)+uint64(asleep), 1<<31))
+		stored := at
 		if gone := uint32(age / ticksPerSecond); gone < a.life {
 			dnswire.AgeTTLs(a.msg, a.ttls, gone)
 			a.life -= gone
-		} else if over := gone - a.life; a.kind != kindFailure && uint64(over)*ticksPerSecond < uint64(c.shards[0].staleFor) {
-			a.life = 0 // expired, and still good to be given stale for a while
+		} else if over := age - tick(a.life)*ticksPerSecond; a.kind != kindFailure && over < c.shards[0].staleFor {
+			// Expired, and still good to be given stale for the rest of its time.
+			a.life = 0
+			stored -= min(stored, over)
 		} else {
 			continue
 		}
-		c.put(key, hash(key), at, &a)
+		c.put(key, hash(key), stored, &a)
 	}
 	return records, nil
 }

@@ -44,6 +44,31 @@ func TestD39SnapshotOverARestart(t *testing.T) {
 	}
 }
 
+// What has expired does not become younger by a restart (D35).
+func TestD39StaleAnswersDoNotOutliveARestart(t *testing.T) {
+	f := newFront(t, setup{stateDir: t.TempDir(), config: func(c *Config) { c.Cache.Stale.For = time.Hour }})
+	f.ask(asking("www.example.", dns.TypeA)) // lives 300 s
+	for _, r := range f.resolvers {
+		r.set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(dns.RcodeServerFailure))} })
+	}
+	f.later(300 * time.Second)
+	for i := range 4 { // four times 20 minutes
+		f.later(20*time.Minute - time.Second)
+		if err := f.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.later(time.Second)
+		f.start()
+		want := dns.RcodeSuccess
+		if i >= 2 {
+			want = dns.RcodeServerFailure
+		}
+		if m := f.ask(asking("www.example.", dns.TypeA)); m.Rcode != want {
+			t.Errorf("after %d minutes: %s", 20*(i+1), dns.RcodeToString[m.Rcode])
+		}
+	}
+}
+
 func TestD39TornAndForeignFilesAreIgnored(t *testing.T) {
 	dir := t.TempDir()
 	f := newFront(t, setup{stateDir: dir})
