@@ -18,12 +18,14 @@ type Backend struct {
 	// read and nobody writes often.
 	heard atomic.Uint32
 	state atomic.Uint32
-	_     [56]byte
+	trial atomic.Uint32 // requests that it may have at a time while on trial; 0: it is not
+	_     [52]byte
 
 	slowFrom  atomic.Int64 // start of the slow start, ns since base; 0: none
 	slowFor   atomic.Int64 // its length in ns
 	lastReply atomic.Int64 // ns since base
 	lastGood  atomic.Int64 // when the last good probe was sent, ns since base
+	tried     atomic.Int64 // when the trial began, ns since base
 	silences  atomic.Int32 // requests since the last valid reply
 
 	key  Key
@@ -47,6 +49,7 @@ type environment struct {
 	paused func(from, to time.Time) bool // this process stood still in between
 	emit   func(Event)
 	peers  func(b *Backend) bool // another backend of the role has answered real requests since b did
+	others func(b *Backend) bool // another backend of the role is up and not on trial
 }
 
 type watcher struct{ f func(stateChanged bool) }
@@ -59,6 +62,7 @@ func NewBackend(t Target, now func() time.Time) *Backend {
 		paused: func(_, _ time.Time) bool { return false },
 		emit:   func(Event) {},
 		peers:  func(*Backend) bool { return false },
+		others: func(*Backend) bool { return false },
 	})
 }
 
@@ -82,6 +86,15 @@ func (b *Backend) Share(now time.Time) float64 {
 	return slowShare(now.Sub(b.env.base)-time.Duration(from), time.Duration(b.slowFor.Load()), from == 0)
 }
 
+// Trial tells how many requests the backend may have in flight while it is on
+// trial: real requests were not answered, probes are, and real requests have to show
+// which counts. 0: it is not on trial. A backend on trial is Up, or, after a fall by
+// real requests, Down.
+func (b *Backend) Trial() int { return int(b.trial.Load()) }
+
+// TrialSince is when the trial began; of no meaning when Trial is 0.
+func (b *Backend) TrialSince() time.Time { return b.env.base.Add(time.Duration(b.tried.Load())) }
+
 // Status is all there is to show.
 func (b *Backend) Status() Status {
 	b.mu.Lock()
@@ -96,11 +109,19 @@ func (b *Backend) Status() Status {
 // Replied reports a valid reply to any real request, of whatever rcode or code
 // (A04). It costs one atomic load, except for the first reply after a silence
 // and once in a while.
-func (b *Backend) Replied() {
+func (b *Backend) Replied() { b.RepliedAfter(0) }
+
+// RepliedAfter is Replied for who knows how long the reply took: one that took
+// attempt_timeout or longer neither ends a trial nor brings a backend up again while
+// another one is up. For whoever waits, it might as well have been silent.
+func (b *Backend) RepliedAfter(took time.Duration) {
 	if b.heard.Load() == 1 {
 		return
 	}
 	b.update(func(now time.Time) change {
+		if took >= b.m.attempt && b.m.attempt > 0 && b.m.judged() && b.env.others(b) {
+			return change{}
+		}
 		b.heard.Store(1)
 		b.lastReply.Store(int64(now.Sub(b.env.base)))
 		return b.m.reply(now)
@@ -144,13 +165,13 @@ func (b *Backend) Probed(r Result) (counted bool) {
 			b.last.Error = "does not count, this process stood still: " + r.Detail
 			return change{}
 		}
-		return b.m.probe(now, r)
+		return b.m.probe(now, r, b.env.others(b))
 	})
 	return counted
 }
 
-// Watch has f called after every change of state (stateChanged), and while the
-// share grows in a slow start, until stop is called. f runs on the goroutine that
+// Watch has f called after every change of state (stateChanged), when a trial begins
+// or ends, and while the share grows in a slow start, until stop is called. f runs on the goroutine that
 // made the change and must be quick; it may call State and Share. Calls may
 // overlap, so f should look at what is, not count.
 func (b *Backend) Watch(f func(stateChanged bool)) (stop func()) {
@@ -176,10 +197,15 @@ func (b *Backend) Watch(f func(stateChanged bool)) (stop func()) {
 func (b *Backend) update(evidence func(now time.Time) change) {
 	b.mu.Lock()
 	now := b.env.now()
+	trial := b.trial.Load()
 	c := evidence(now)
 	b.publish()
 	changed := c.from != c.to
 	var watchers []*watcher
+	if b.trial.Load() != trial {
+		watchers = b.watchers
+		b.heard.Store(0) // the next reply ends the trial
+	}
 	if changed {
 		watchers = b.watchers
 		b.env.emit(Event{At: now, Key: b.key, From: c.from, To: c.to, Reason: c.reason, Detail: c.detail})
@@ -190,13 +216,19 @@ func (b *Backend) update(evidence func(now time.Time) change) {
 		b.probeNow()
 	}
 	for _, w := range watchers {
-		w.f(true)
+		w.f(changed)
 	}
 }
 
 // publish makes the machine's outcome visible to those who take no lock.
 func (b *Backend) publish() {
 	b.state.Store(uint32(b.m.state()))
+	trial := 0
+	if !b.m.trial.IsZero() {
+		trial = b.m.suspectAfter
+		b.tried.Store(int64(b.m.trial.Sub(b.env.base)))
+	}
+	b.trial.Store(uint32(trial))                    //nolint:gosec // 1 to 100
 	b.silences.Store(int32(min(b.m.silent, 1<<30))) //nolint:gosec // bounded
 	from := int64(0)
 	if !b.m.recovered.IsZero() {

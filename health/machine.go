@@ -20,8 +20,8 @@ type limits struct {
 // the questions may be to blame, and it takes this many.
 const refutedAlone = 10
 
-// An unprobed backend that is down gets a little real traffic after firstTrial
-// to show whether it is back; each vain trial doubles the wait, up to lastTrial.
+// An unprobed backend that is down is put on trial after firstTrial; each vain
+// trial doubles the wait, up to lastTrial.
 const (
 	firstTrial = 10 * time.Second
 	lastTrial  = 2 * time.Minute
@@ -53,6 +53,12 @@ type change struct {
 //	    └── bad probes ──► down ◄──────── bad probes ────────┘
 //	                         └── rise good probes ──► up, with slow start
 //
+// What real requests said is not taken back by probes alone: a good probe that
+// ends a suspicion, and the good probes that would end a fall by requests, put
+// the backend on trial. It gets a few requests at a time, until one is answered.
+// After such a fall it stays down meanwhile as long as another backend is up; where
+// none is, it is up on trial, so that no site leaves for want of requests.
+//
 // A drain lies over it: the verdict goes on underneath.
 type machine struct {
 	limits
@@ -75,11 +81,14 @@ type machine struct {
 	fell      time.Time // when it went down
 
 	recovered time.Time // start of slow start; zero: full share
-	trial     time.Duration
+
+	trial     time.Time     // when the trial began; zero: it is not on trial
+	afterFall bool          // the trial follows a fall: a slow start follows it
+	nextTrial time.Duration // how long an unprobed backend that is down waits for one
 }
 
 func newMachine(l limits, now time.Time) machine {
-	m := machine{limits: l, verdict: Starting, reason: ReasonStarting, since: now, trial: firstTrial}
+	m := machine{limits: l, verdict: Starting, reason: ReasonStarting, since: now, nextTrial: firstTrial}
 	if !l.probed {
 		// Nobody will ever ask it, so it is innocent until requests say otherwise:
 		// without a route there would be no request.
@@ -96,10 +105,10 @@ func (m *machine) state() State {
 	return m.verdict
 }
 
-// to changes the verdict.
+// to changes the verdict, and ends a trial.
 func (m *machine) to(now time.Time, s State, why, reason Reason, detail string) change {
 	c := change{from: m.state(), reason: why, detail: detail}
-	m.verdict, m.reason, m.detail = s, reason, detail
+	m.verdict, m.reason, m.detail, m.trial = s, reason, detail, time.Time{}
 	if s == Down {
 		m.fell = now
 	}
@@ -110,18 +119,26 @@ func (m *machine) to(now time.Time, s State, why, reason Reason, detail string) 
 	return c
 }
 
-// probe takes the result of a probe.
-func (m *machine) probe(now time.Time, r Result) change {
+// onTrial begins a trial.
+func (m *machine) onTrial(now time.Time, afterFall bool) {
+	m.trial, m.afterFall = now, afterFall
+	m.silent, m.cleared = 0, now
+	m.reason, m.detail = ReasonTrial, fmt.Sprintf("real requests, %d at a time, have to show whether it answers them", m.suspectAfter)
+}
+
+// probe takes the result of a probe. others tells whether another backend of the
+// role is up and not on trial.
+func (m *machine) probe(now time.Time, r Result, others bool) change {
 	m.window.add(!r.OK)
 	if r.OK {
 		m.good, m.bad = m.good+1, 0
-		return m.passed(now, r)
+		return m.passed(now, r, others)
 	}
 	m.good, m.bad = 0, m.bad+1
 	return m.failed(now, r)
 }
 
-func (m *machine) passed(now time.Time, r Result) change {
+func (m *machine) passed(now time.Time, r Result, others bool) change {
 	switch m.verdict {
 	case Starting:
 		return m.to(now, Up, ReasonProbePassed, ReasonNone, "the first good probe")
@@ -129,12 +146,16 @@ func (m *machine) passed(now time.Time, r Result) change {
 		if r.Start.Before(m.suspected) {
 			return change{} // it tells of the time before
 		}
-		m.silent, m.cleared = 0, now
 		m.refuted++
-		return m.to(now, Up, ReasonProbePassed, ReasonNone, "answers probes")
+		c := m.to(now, Up, ReasonProbePassed, ReasonNone, "answers probes")
+		m.onTrial(now, false)
+		return c
 	case Down:
 		if m.good < m.need || m.cause == byShare && m.window.bad() > windowUp {
 			return change{}
+		}
+		if m.cause == byRequests {
+			return m.proven(now, others)
 		}
 		if m.cause == byRun {
 			m.window = 0
@@ -145,12 +166,26 @@ func (m *machine) passed(now time.Time, r Result) change {
 	return change{}
 }
 
+// proven is called when all good probes are there after a fall by requests.
+func (m *machine) proven(now time.Time, others bool) change {
+	var c change
+	switch {
+	case !others:
+		c = m.to(now, Up, ReasonProbePassed, ReasonNone, fmt.Sprintf("%d good probes in a row, and no other backend is up", m.good))
+	case !m.trial.IsZero():
+		return c
+	}
+	m.recovered = time.Time{}
+	m.onTrial(now, true)
+	return c
+}
+
 func (m *machine) failed(now time.Time, r Result) change {
 	run, share := m.bad >= m.fall, m.window.bad() >= windowDown
 	switch {
 	case m.verdict == Down:
 		if m.cause == byRequests && run {
-			m.cause, m.need = byRun, m.rise // now it does not answer probes either
+			m.cause, m.need, m.trial = byRun, m.rise, time.Time{} // now it does not answer probes either
 		}
 		if m.cause == byRun {
 			m.reason, m.detail = r.Reason, r.Detail
@@ -195,11 +230,12 @@ func (m *machine) unreachable(now time.Time, peers bool, reason Reason, detail s
 }
 
 func (m *machine) suspect(now time.Time, peers bool, reason Reason, detail string) change {
-	if m.verdict != Up {
+	vain := m.verdict == Down && !m.trial.IsZero() // a trial in vain
+	if m.verdict != Up && !vain {
 		return change{}
 	}
-	if m.refuted >= refutedAlone || peers && m.refuted >= m.fall {
-		m.cause, m.good = byRequests, 0
+	if vain || m.refuted >= refutedAlone || peers && m.refuted >= m.fall {
+		m.cause, m.good, m.silent = byRequests, 0, 0
 		m.refuted = min(m.refuted+1, windowSize)
 		m.need = min(m.rise*m.refuted, max(windowSize, m.rise))
 		return m.to(now, Down, reason, reason, "answers probes but not requests: "+detail)
@@ -208,22 +244,35 @@ func (m *machine) suspect(now time.Time, peers bool, reason Reason, detail strin
 	return m.to(now, Suspect, reason, reason, detail)
 }
 
-// reply takes a valid reply to a real request, of whatever rcode or code.
+// reply takes a valid reply to a real request, of whatever rcode or code. It ends
+// a trial well, and is the only thing that undoes a fall by requests as long as
+// another backend is up.
 func (m *machine) reply(now time.Time) change {
-	m.silent, m.refuted, m.heard = 0, 0, now
-	m.trial = firstTrial
-	if m.probed {
-		return change{}
+	m.silent, m.heard = 0, now
+	m.nextTrial = firstTrial
+	if m.verdict == Up && !m.trial.IsZero() {
+		m.trial = time.Time{}
+		m.reason, m.detail = ReasonNone, ""
+		if m.afterFall {
+			m.recovered = now
+		}
 	}
-	switch m.verdict {
-	case Up:
-		m.reason, m.detail = ReasonNone, "" // a trial that went well
-		return change{}
-	case Down:
+	down := m.verdict == Down && (m.cause == byRequests || !m.probed)
+	if down {
 		m.recovered = now
 	}
-	return m.to(now, Up, ReasonReplied, ReasonNone, "answered a request")
+	if now.Sub(m.recovered) >= m.slowStart {
+		m.refuted = 0 // but one that falls again in its slow start has not made good
+	}
+	if down || m.verdict == Suspect && !m.probed {
+		return m.to(now, Up, ReasonReplied, ReasonNone, "answered a request")
+	}
+	return change{}
 }
+
+// judged tells whether real requests were not answered and have to be before the
+// verdict changes.
+func (m *machine) judged() bool { return !m.trial.IsZero() || m.verdict == Down }
 
 // tick lets time pass for a backend that nobody probes.
 func (m *machine) tick(now time.Time) change {
@@ -237,12 +286,14 @@ func (m *machine) tick(now time.Time) change {
 		}
 		return m.to(now, Down, m.reason, m.reason, "no reply since: "+m.detail)
 	case Down:
-		if now.Sub(m.fell) < m.trial {
+		if now.Sub(m.fell) < m.nextTrial {
 			return change{}
 		}
-		m.trial = min(2*m.trial, lastTrial)
-		m.silent, m.cleared, m.recovered = 0, now, now
-		return m.to(now, Up, ReasonTrial, ReasonTrial, "real requests show whether it is back")
+		m.nextTrial = min(2*m.nextTrial, lastTrial)
+		m.recovered = time.Time{}
+		c := m.to(now, Up, ReasonTrial, ReasonTrial, "real requests show whether it is back")
+		m.onTrial(now, true)
+		return c
 	}
 	return change{}
 }

@@ -25,13 +25,15 @@ func live(t *testing.T, m *machine, at time.Duration, what string) change {
 	now := birth.Add(at)
 	switch what {
 	case "good":
-		return m.probe(now, Result{Start: now, End: now, OK: true})
+		return m.probe(now, Result{Start: now, End: now, OK: true}, false)
+	case "good-other": // while another backend is up
+		return m.probe(now, Result{Start: now, End: now, OK: true}, true)
 	case "old-good": // it was sent before anything of the last second
-		return m.probe(now, Result{Start: now.Add(-time.Second), End: now, OK: true})
+		return m.probe(now, Result{Start: now.Add(-time.Second), End: now, OK: true}, false)
 	case "bad":
-		return m.probe(now, Result{Start: now, End: now, Reason: ReasonProbeFailed, Detail: "no answer in time"})
+		return m.probe(now, Result{Start: now, End: now, Reason: ReasonProbeFailed, Detail: "no answer in time"}, false)
 	case "refused":
-		return m.probe(now, Result{Start: now, End: now, Reason: ReasonRefused, Detail: "the port is closed"})
+		return m.probe(now, Result{Start: now, End: now, Reason: ReasonRefused, Detail: "the port is closed"}, false)
 	case "silent":
 		return m.silence(now, false)
 	case "silent-peer": // while another backend answers requests
@@ -115,7 +117,7 @@ func TestA01EveryChangeHasItsReasonAndIsToldOnce(t *testing.T) {
 		{Starting, Up}: true, {Starting, Down}: true, {Up, Suspect}: true, {Up, Down}: true,
 		{Suspect, Up}: true, {Suspect, Down}: true, {Down, Up}: true,
 	}
-	evidence := []string{"good", "good", "good", "bad", "bad", "refused", "old-good", "silent", "silent", "silent-peer", "icmp", "reply", "drain", "undrain", "tick"}
+	evidence := []string{"good", "good", "good-other", "good-other", "bad", "bad", "refused", "old-good", "silent", "silent", "silent-peer", "icmp", "reply", "drain", "undrain", "tick"}
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		l := testLimits()
@@ -190,14 +192,23 @@ func TestA03ABackendThatAnswersProbesButNotQueriesIsFound(t *testing.T) {
 			1.001s  good                       up
 			1.5s    silent-peer silent-peer    suspect:timeouts
 			1.501s  good                       up
-			2.0s    silent-peer silent-peer    down:timeouts
-			3s      good                       down
-			4s      good good good             down
-			6s      good                       down
-			7s      good                       up:probe-passed
-			7.5s    silent-peer silent-peer    down:timeouts`)
-		if m.need <= 6 {
-			t.Errorf("the next return takes %d good probes, not more than the last", m.need)
+			2.0s    silent-peer silent-peer                         down:timeouts
+			3s      good-other                                      down
+			4s      good-other good-other good-other good-other     down`)
+		if !m.trial.IsZero() {
+			t.Error("on trial before all of its good probes")
+		}
+		live(t, m, 7*time.Second, "good-other")
+		if m.state() != Down || m.trial.IsZero() || m.reason != ReasonTrial {
+			t.Fatalf("after all of its good probes it is %v (%s), on trial since %v: probes alone must not bring it up", m.state(), m.reason, m.trial)
+		}
+		live(t, m, 8*time.Second, "silent-peer")
+		if m.trial.IsZero() {
+			t.Error("one silent request ended the trial, not suspect_after")
+		}
+		live(t, m, 8*time.Second, "silent-peer")
+		if m.state() != Down || !m.trial.IsZero() || m.need <= 6 || m.good != 0 || m.reason != ReasonTimeouts {
+			t.Errorf("after a trial in vain it is %v (%s), on trial since %v, and the next takes %d good probes, not more than the last", m.state(), m.reason, m.trial, m.need)
 		}
 	})
 	t.Run("a reply is proof of the contrary", func(t *testing.T) {
@@ -429,6 +440,74 @@ func run(last []bool, bad bool) int {
 	return n
 }
 
+// fallen is a life that ends down because requests were not answered, while probes
+// were and another backend answered both.
+const fallen = `
+	0s      good                           up
+	1s      silent-peer silent-peer        suspect:timeouts
+	1.001s  good-other                     up
+	1.5s    silent-peer silent-peer        suspect:timeouts
+	1.501s  good-other                     up
+	2.0s    silent-peer silent-peer        down:timeouts
+	3s      good-other good-other good-other good-other good-other good-other  down`
+
+func TestA04WhatRequestsRefutedIsUpAgainByARequest(t *testing.T) {
+	t.Run("after a suspicion", func(t *testing.T) {
+		m := replay(t, testLimits(), `
+			0s      good              up
+			1s      silent silent     suspect:timeouts
+			1.1s    good              up:probe-passed`)
+		if m.trial != birth.Add(1100*time.Millisecond) || m.reason != ReasonTrial {
+			t.Errorf("it is not on trial (%s): %v", m.reason, m.trial)
+		}
+		live(t, m, 2*time.Second, "reply")
+		if !m.trial.IsZero() || m.reason != ReasonNone || m.share(birth.Add(2*time.Second)) != 1 {
+			t.Errorf("after a reply it is on trial since %v (%s) with a share of %v", m.trial, m.reason, m.share(birth.Add(2*time.Second)))
+		}
+	})
+	t.Run("after a fall", func(t *testing.T) {
+		m := replay(t, testLimits(), fallen+`
+			20s     reply             up:replied`)
+		if got := m.share(birth.Add(21 * time.Second)); got != 0.1 || !m.trial.IsZero() {
+			t.Errorf("a second after the reply its share is %v, on trial since %v", got, m.trial)
+		}
+		// One that falls again before it has its whole share falls at once.
+		live(t, m, 25*time.Second, "silent-peer")
+		live(t, m, 25*time.Second, "silent-peer")
+		if m.state() != Down || m.need != 8 {
+			t.Errorf("it is %v, and the next trial takes %d good probes", m.state(), m.need)
+		}
+		replay(t, testLimits(), fallen+`
+			20s     reply                      up
+			31s     reply                      up
+			40s     silent-peer silent-peer    suspect`)
+	})
+	t.Run("before its trial, too", func(t *testing.T) {
+		replay(t, testLimits(), fallen[:strings.LastIndex(fallen, "3s")]+`2.5s reply up:replied`)
+	})
+	t.Run("by probes when no other is up", func(t *testing.T) {
+		m := replay(t, testLimits(), fallen+`
+			20s     good              up:probe-passed`)
+		if m.trial.IsZero() || m.share(birth.Add(20*time.Second)) != 1 {
+			t.Errorf("it is not on trial, or has a share of %v only", m.share(birth.Add(20*time.Second)))
+		}
+		live(t, m, 21*time.Second, "reply")
+		if got := m.share(birth.Add(22 * time.Second)); got != 0.1 {
+			t.Errorf("a second after its first reply its share is %v", got)
+		}
+	})
+	t.Run("not while its probes are bad", func(t *testing.T) {
+		m := replay(t, testLimits(), fallen+`
+			20s     bad bad           down
+			21s     reply             down
+			22s     good-other        down
+			23s     good-other        up:probe-passed`)
+		if !m.trial.IsZero() {
+			t.Error("a backend that was dead is on trial: what requests said is long past")
+		}
+	})
+}
+
 // acct_probe: none.
 func TestR34AnUnprobedBackendIsJudgedByRealTraffic(t *testing.T) {
 	l := testLimits()
@@ -449,11 +528,11 @@ func TestR34AnUnprobedBackendIsJudgedByRealTraffic(t *testing.T) {
 		34.4s   tick              down
 		34.5s   tick              up:trial
 		34.6s   reply             up`)
-	if m.reason != ReasonNone || m.trial != firstTrial {
-		t.Errorf("after a trial that went well: reason %q, next trial after %v", m.reason, m.trial)
+	if m.reason != ReasonNone || !m.trial.IsZero() || m.nextTrial != firstTrial {
+		t.Errorf("after a trial that went well: reason %q, next trial after %v", m.reason, m.nextTrial)
 	}
-	if got := m.share(birth.Add(35500 * time.Millisecond)); got != 0.1 {
-		t.Errorf("a second into the trial its share is %v", got)
+	if got := m.share(birth.Add(35600 * time.Millisecond)); got != 0.1 {
+		t.Errorf("a second after the trial its share is %v", got)
 	}
 	replay(t, l, `
 		1s      icmp              suspect:refused

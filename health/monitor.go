@@ -20,6 +20,9 @@ type Options struct {
 	OnPause func(Pause)
 	// Now is the clock; nil: time.Now. Its times carry a monotonic reading.
 	Now func() time.Time
+	// Probe makes one probe of a backend; it ends within Target.Config.Timeout, when
+	// ctx does. nil: over the network.
+	Probe func(ctx context.Context, t *Target) Result
 }
 
 // Monitor judges a set of backends: it probes them, takes the fronts' reports,
@@ -50,20 +53,21 @@ type watched struct {
 }
 
 // NewMonitor starts a monitor without backends. Close ends it.
-func NewMonitor(o Options) *Monitor { return newMonitor(o, probe) }
-
-func newMonitor(o Options, probe func(ctx context.Context, t *Target) Result) *Monitor {
+func NewMonitor(o Options) *Monitor {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Probe == nil {
+		o.Probe = probe
 	}
 	// Times are kept as positive numbers since base, so that 0 can mean never.
 	base := o.Now().Add(-time.Second)
 	m := &Monitor{
-		pauses: newPauses(o.Now, base), probe: probe,
+		pauses: newPauses(o.Now, base), probe: o.Probe,
 		events: newQueue(o.OnEvent), paused: newQueue(o.OnPause),
 		watched: map[Key]*watched{}, drained: map[Key]bool{}, stop: make(chan struct{}),
 	}
-	m.env = environment{now: o.Now, base: base, paused: m.pauses.overlap, emit: m.emit, peers: m.peers}
+	m.env = environment{now: o.Now, base: base, paused: m.pauses.overlap, emit: m.emit, peers: m.peers, others: m.others}
 	m.backends.Store(&map[Key]*Backend{})
 	m.ticking.Add(1)
 	go m.tick()
@@ -240,6 +244,16 @@ func (m *Monitor) peers(b *Backend) bool {
 	reply := b.lastReply.Load()
 	for key, other := range *m.backends.Load() {
 		if other != b && key.Pool == b.key.Pool && key.Role == b.key.Role && other.answersSince(reply) {
+			return true
+		}
+	}
+	return false
+}
+
+// others tells whether another backend of b's pool and role is up, and not on trial.
+func (m *Monitor) others(b *Backend) bool {
+	for key, other := range *m.backends.Load() {
+		if other != b && key.Pool == b.key.Pool && key.Role == b.key.Role && other.State() == Up && other.Trial() == 0 {
 			return true
 		}
 	}

@@ -117,7 +117,8 @@ func dnsTarget(backend string) Target {
 
 func watch(t *testing.T, w *world, o Options, targets ...Target) (*Monitor, map[Key]*Backend) {
 	t.Helper()
-	m := newMonitor(o, w.probe)
+	o.Probe = w.probe
+	m := NewMonitor(o)
 	return m, m.Apply(targets)
 }
 
@@ -275,6 +276,47 @@ func TestA04AReplyCostsNothingAndResetsTheCount(t *testing.T) {
 	})
 }
 
+// A slow backend: each reply comes after attempt_timeout. Beside one that is up it has
+// not passed its trial; alone it is what there is.
+func TestA04ALateReplyIsNoProofWhileAnotherIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, b := dnsTarget("a"), dnsTarget("b")
+		m, backends := watch(t, w, Options{}, a, b)
+		defer m.Close()
+		time.Sleep(time.Second)
+		slow := backends[a.Key]
+		var watched atomic.Int64
+		slow.Watch(func(bool) { watched.Add(1) })
+		slow.Silent()
+		slow.Silent()
+		time.Sleep(10 * time.Millisecond)
+		if slow.State() != Up || slow.Trial() != 2 || time.Since(slow.TrialSince()) > 10*time.Millisecond || watched.Load() != 2 {
+			t.Fatalf("%v, %d at a time since %v; watchers were told %d times", slow.State(), slow.Trial(), time.Since(slow.TrialSince()), watched.Load())
+		}
+		slow.RepliedAfter(a.AttemptTimeout)
+		if slow.Trial() == 0 {
+			t.Error("a late reply ended the trial")
+		}
+		slow.RepliedAfter(a.AttemptTimeout - 1)
+		if slow.Trial() != 0 || watched.Load() != 3 {
+			t.Errorf("a reply in time did not end the trial, or watchers were told %d times", watched.Load())
+		}
+		time.Sleep(time.Second)
+		w.set("b", "refused")
+		slow.Silent()
+		slow.Silent()
+		time.Sleep(3 * time.Second)
+		if slow.Trial() == 0 || backends[b.Key].State() != Down {
+			t.Fatalf("on trial: %d; the other is %v", slow.Trial(), backends[b.Key].State())
+		}
+		slow.RepliedAfter(time.Second)
+		if slow.Trial() != 0 {
+			t.Error("the only backend that answers is still on trial")
+		}
+	})
+}
+
 func TestA04TheKernelsWordIsProbedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -369,7 +411,7 @@ func TestA01EventsAreToldOnceAndInOrder(t *testing.T) {
 func TestA05ADrainSurvivesAReloadAndIsProbedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		m := newMonitor(Options{}, w.probe)
+		m := NewMonitor(Options{Probe: w.probe})
 		defer m.Close()
 		a, b := dnsTarget("a"), dnsTarget("b")
 		m.Drain(a.Key, true) // before it is there
@@ -402,7 +444,7 @@ func TestA01AReloadKeepsWhatIsKnown(t *testing.T) {
 		w := newWorld(t)
 		var d diary
 		w.set("b", "refused")
-		m := newMonitor(Options{OnEvent: d.note}, w.probe)
+		m := NewMonitor(Options{OnEvent: d.note, Probe: w.probe})
 		defer m.Close()
 		a, b, c := dnsTarget("a"), dnsTarget("b"), dnsTarget("c")
 		before := m.Apply([]Target{a, b, c})
@@ -444,11 +486,11 @@ func TestA01AReloadKeepsWhatIsKnown(t *testing.T) {
 func TestR34EachRoleHasItsOwnVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked sync.Map
-		m := newMonitor(Options{}, func(ctx context.Context, t *Target) Result {
+		m := NewMonitor(Options{Probe: func(ctx context.Context, t *Target) Result {
 			asked.Store(t.Role, true)
 			now := time.Now()
 			return Result{Start: now, End: now, OK: t.Role == "auth", Reason: ReasonProbeFailed, Detail: "no"}
-		})
+		}})
 		defer m.Close()
 		auth := Target{Key: Key{"radius", "fulmine", "auth"}, Protocol: "radius", AttemptTimeout: time.Second}
 		auth.Config.SetDefaults("radius")

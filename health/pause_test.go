@@ -89,7 +89,7 @@ func TestA06APauseOfOursDoesNotCountAgainstTheBackends(t *testing.T) {
 		w := newWorld(t)
 		var d diary
 		var pauses []Pause
-		m := newMonitor(Options{OnEvent: d.note, OnPause: func(p Pause) { pauses = append(pauses, p) }, Now: clock.now}, clock.probing(w))
+		m := NewMonitor(Options{OnEvent: d.note, OnPause: func(p Pause) { pauses = append(pauses, p) }, Now: clock.now, Probe: clock.probing(w)})
 		target := dnsTarget("a")
 		target.Config.Fall = 1
 		b := m.Apply([]Target{target})[target.Key]
@@ -129,7 +129,7 @@ func TestA06ADeathDuringAPauseIsFoundSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var clock skewed
 		w := newWorld(t)
-		m := newMonitor(Options{Now: clock.now}, clock.probing(w))
+		m := NewMonitor(Options{Now: clock.now, Probe: clock.probing(w)})
 		defer m.Close()
 		target := dnsTarget("a")
 		b := m.Apply([]Target{target})[target.Key]

@@ -102,7 +102,7 @@ type site struct {
 
 func newSite(t *testing.T, targets ...Target) *site {
 	s := &site{world: newWorld(t), mirror: newMirror()}
-	s.monitor = newMonitor(Options{Now: s.clock.now}, s.clock.probing(s.world))
+	s.monitor = NewMonitor(Options{Now: s.clock.now, Probe: s.clock.probing(s.world)})
 	s.services = newServices(ServicesOptions{
 		Monitor: s.monitor, OnEvent: s.event,
 		OnPause: func(p Pause) { s.line(fmt.Sprintf("pause of %v s", int(p.Length().Seconds()))) },

@@ -52,8 +52,8 @@ const (
 	ReasonUnreachable Reason = "unreachable"  // the kernel cannot send there
 	ReasonTimeouts    Reason = "timeouts"     // requests that were not answered
 	ReasonProbePassed Reason = "probe-passed" // came up
-	ReasonReplied     Reason = "replied"      // came up by a real reply: it is not probed
-	ReasonTrial       Reason = "trial"        // not probed, so real traffic has to find out whether it is back
+	ReasonReplied     Reason = "replied"      // came up by a real reply
+	ReasonTrial       Reason = "trial"        // real requests have to show whether it answers them
 	ReasonDrained     Reason = "drained"      // also of services
 	ReasonUndrained   Reason = "undrained"    // also of services
 

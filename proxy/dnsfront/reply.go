@@ -32,7 +32,7 @@ func (w *worker) receive(sock *socket, data []byte) {
 		return
 	}
 	b, took := a.backend, time.Duration(w.t.now-a.sent)
-	b.Health().Replied()
+	b.Health().RepliedAfter(took)
 	b.Observe(took)
 	f := a.f
 	w.flight = f

@@ -56,7 +56,7 @@ type attempt struct {
 	due     int64 // when it has been silent for too long
 	expire  int64 // when it is given up altogether
 	qhash   uint64
-	wasUp   bool // the backend was up when it was asked
+	wasUp   bool // the backend was up, and not on trial, when it was asked
 	silent  bool // attempt_timeout has passed
 	moved   bool // another backend has been asked because of this one's state
 	over    bool // of TCP: ended, a letter may still come
@@ -64,7 +64,7 @@ type attempt struct {
 	prev, next *attempt
 }
 
-// lost tells whether the backend was up when it was asked and is not any more.
+// lost tells whether the backend was up when it was asked and is not any more, or on trial.
 func (a *attempt) lost() bool { return a.wasUp && !isUp(a.backend) }
 
 // attemptList is a list of attempts by the time they were sent.
@@ -387,4 +387,7 @@ func (w *worker) wanted(b *pool.Backend) bool {
 	return false
 }
 
-func isUp(b *pool.Backend) bool { return b.Health().State() == health.Up }
+func isUp(b *pool.Backend) bool {
+	h := b.Health()
+	return h.State() == health.Up && h.Trial() == 0
+}

@@ -315,7 +315,7 @@ func (w *worker) tcpEnded(a *attempt, msg []byte, err error) {
 		}
 		return
 	}
-	b.Health().Replied()
+	b.Health().RepliedAfter(took)
 	b.Observe(took)
 	w.t.book.Upstream.Replies++
 	if f == nil {

@@ -102,6 +102,18 @@ func (b *Backend) Take() bool {
 	return true
 }
 
+// takeBelow takes a slot if fewer than room are taken.
+func (b *Backend) takeBelow(room int64) bool {
+	room = min(room, b.max.Load())
+	for n := b.inFlight.Load(); n < room; n = b.inFlight.Load() {
+		if b.inFlight.CompareAndSwap(n, n+1) {
+			b.requests.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
 // Done gives an in-flight slot back, exactly once for each Pick and each Take. A
 // slot given back twice is a defect of the caller that would let the backend get
 // more than max_in_flight: it panics where that shows.

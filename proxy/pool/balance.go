@@ -48,15 +48,26 @@ func (p *Pool) pick(policy policy, t *tier, hash uint64, tried *Tried) *Backend 
 	return nil
 }
 
-// claim takes a slot of an entry unless it was tried.
+// claim takes a slot of an entry unless it was tried, or is on trial and this
+// request is not for it.
 func (e *entry) claim(tried *Tried) bool {
+	if e.room > 0 {
+		return e.mayTry(tried) && e.takeBelow(e.room)
+	}
 	return (tried == nil || !tried.Has(e.Backend)) && e.Take()
 }
 
 // free tells whether a claim would have a chance.
 func (e *entry) free(tried *Tried) bool {
+	if e.room > 0 {
+		return e.mayTry(tried) && e.inFlight.Load() < min(e.room, e.max.Load())
+	}
 	return (tried == nil || !tried.Has(e.Backend)) && e.inFlight.Load() < e.max.Load()
 }
+
+// mayTry tells whether a request may show what a backend on trial does: one that has
+// not waited for another yet, and that can go on to one.
+func (*entry) mayTry(tried *Tried) bool { return tried != nil && tried.n == 0 }
 
 // admitted draws whether a backend in its slow start is considered this time.
 func (e *entry) admitted() bool {

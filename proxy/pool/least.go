@@ -66,11 +66,10 @@ type leader struct {
 
 // meet takes e for the leader if it is free and has less.
 func (l *leader) meet(e *entry, tried *Tried) {
-	inFlight := e.inFlight.Load()
-	if e == l.entry || inFlight >= e.max.Load() || tried != nil && tried.Has(e.Backend) {
+	if e == l.entry || !e.free(tried) {
 		return
 	}
-	outstanding := inFlight + e.penalty.count()
+	outstanding := e.inFlight.Load() + e.penalty.count()
 	if l.entry == nil || outstanding*l.weight < l.outstanding*e.weight {
 		l.entry, l.outstanding = e, outstanding
 	}

@@ -134,14 +134,19 @@ func (p *Pool) rebuild() {
 // Pick chooses a backend for a request, takes one of its in-flight slots (give it
 // back with Done) and adds it to tried. Backends in tried, drained ones and those
 // with max_in_flight are left out. The best tier that has one left is used: up,
-// then hot spares that are up, then suspect and starting ones, then down ones. While
+// then hot spares that are up, those on trial, suspect and starting ones, down ones. While
 // any backend is up, a request that was not tried anywhere yet goes to no worse
 // tier: better none than one that is likely to be silent. Among those that are not
 // up, the ones that answer real requests come first: probes may be wrong, and what
 // the others cost is not in the retry budget. nil: nobody is left.
 //
+// A backend on trial counts as up for a request that was not tried anywhere yet, as
+// long as it has no more than health.Backend.Trial in flight; where none is up that is
+// not on trial, it has its ordinary tier.
+//
 // hash is of the request's key, equal on every node; policies other than hash
-// don't look at it. tried may be nil for a request that is never retried.
+// don't look at it. tried may be nil for a request that is never retried: it is
+// given to no backend on trial while another is up.
 func (p *Pool) Pick(hash uint64, tried *Tried) *Backend {
 	s := p.snapshot.Load()
 	retry := tried != nil && tried.n > 0

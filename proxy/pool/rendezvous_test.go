@@ -45,6 +45,7 @@ func TestR33ABackendThatLeavesMovesOnlyItsOwnShare(t *testing.T) {
 		delete(want, "b1")
 		near(t, fmt.Sprint(n, " backends, moved"), moved, want)
 		g.good("b1") // no slow start after a suspicion
+		g.health("b1").Replied()
 		if !slices.Equal(before, g.where(20_000)) {
 			t.Errorf("%d: after its return keys are elsewhere", n)
 		}

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"time"
 
 	"sereno/health"
@@ -10,6 +11,7 @@ import (
 const (
 	tierUp     = iota
 	tierBackup // hot spares that are up
+	tierTrial  // up, but on trial
 	tierSuspect
 	tierDown
 	tierCount
@@ -27,6 +29,9 @@ type snapshot struct {
 // entry is one backend in a tier.
 type entry struct {
 	*Backend
+	// room is how many requests in flight a backend on trial may have to be given one
+	// more that was not tried anywhere yet; 0: it is not on trial.
+	room   int64
 	weight int64  // as configured
 	seed   uint64 // of rendezvous hashing
 	// admit is the share of a slow start in 1/2^32 of the tier's largest; full is
@@ -50,20 +55,30 @@ type tier struct {
 func newSnapshot(cfg *Config, members []*member, now time.Time) *snapshot {
 	s := &snapshot{all: make([]*Backend, len(members))}
 	s.policy, _ = parsePolicy(cfg.Balance) // Update has looked at it
+	trusted := slices.ContainsFunc(members, func(m *member) bool { return m.health.State() == health.Up && m.health.Trial() == 0 })
 	for i, m := range members {
 		b := m.backend
 		s.all[i] = b
-		rank, ok := rankOf(m.health.State(), m.backup)
+		state, trial := m.health.State(), m.health.Trial()
+		rank, ok := rankOf(state, m.backup)
 		if !ok {
 			continue
 		}
-		share := 1.0
-		if rank <= tierBackup {
-			share = m.health.Share(now)
-		}
 		w := b.weight.Load()
-		t := &s.tiers[rank]
-		t.entries = append(t.entries, entry{Backend: b, weight: w, scaled: float64(w) * share, seed: seedOf(cfg.Name, b.name)})
+		e := entry{Backend: b, weight: w, scaled: float64(w), seed: seedOf(cfg.Name, b.name)}
+		if trial > 0 && trusted {
+			// It is given its share like those that are up, but few at a time, and only
+			// what can go on to another. All others come last to it.
+			e.room = int64(trial)
+			s.add(tierOfUp(m.backup), e)
+			e.room = 0
+			if state == health.Up {
+				rank = tierTrial
+			}
+		} else if rank <= tierBackup {
+			e.scaled *= m.health.Share(now)
+		}
+		s.add(rank, e)
 	}
 	s.anyUp = len(s.tiers[tierUp].entries)+len(s.tiers[tierBackup].entries) > 0
 	for i := range s.tiers {
@@ -72,14 +87,23 @@ func newSnapshot(cfg *Config, members []*member, now time.Time) *snapshot {
 	return s
 }
 
+func (s *snapshot) add(rank int, e entry) {
+	s.tiers[rank].entries = append(s.tiers[rank].entries, e)
+}
+
+// tierOfUp is the tier of a backend that is up.
+func tierOfUp(backup bool) int {
+	if backup {
+		return tierBackup
+	}
+	return tierUp
+}
+
 // rankOf is the tier of a backend; false: none.
 func rankOf(s health.State, backup bool) (int, bool) {
 	switch s {
 	case health.Up:
-		if backup {
-			return tierBackup, true
-		}
-		return tierUp, true
+		return tierOfUp(backup), true
 	case health.Suspect, health.Starting:
 		return tierSuspect, true
 	case health.Down:

@@ -209,6 +209,54 @@ func TestR30EveryoneMovesFromASilentBackend(t *testing.T) {
 	f.until("answers", func(st *Stats) bool { return st.Answers[KindAuth][AnswerAccept][SourceBackend] == 150 })
 }
 
+// TestA04ADeafServerKeepsNobodyWaiting: it answers probes, and so is suspected for a
+// moment only. Whoever waits for it moves all the same, outside the budget, and then it
+// gets no more requests at a time than show whether it answers them.
+func TestA04ADeafServerKeepsNobodyWaiting(t *testing.T) {
+	deaf, good := newServer(t, silent), newServer(t, accept)
+	f := newFront(t, setup{backends: []*server{deaf, good}, pool: func(c *pool.Config) { c.Balance = "ordered"; c.RetryBudget = 0 }})
+	h := f.h["b0/auth"]
+	h.Watch(func(bool) {
+		if now := f.clock.now(); h.State() == health.Suspect {
+			h.Probed(health.Result{Start: now, End: now, OK: true})
+		}
+	})
+	nas := newNAS(t, f.authAddr())
+	answered := func(n uint64) {
+		t.Helper()
+		f.until("answers", func(st *Stats) bool { return st.Answers[KindAuth][AnswerAccept][SourceBackend] == n })
+	}
+	for id := range 150 {
+		if id == 10 {
+			f.clock.advance(time.Second)
+		}
+		nas.send(pap(t, byte(id), "alice", "x"))
+		deaf.wait(id + 1)
+	}
+	f.clock.advance(600 * time.Millisecond) // 1.6 s for ten of them, 0.6 s for the others
+	answered(150)
+	if h.State() != health.Up || h.Trial() != 2 {
+		t.Fatalf("the deaf server is %v, on trial with %d at a time", h.State(), h.Trial())
+	}
+	for id := range 20 {
+		nas.send(pap(t, byte(200+id), "bob", "x"))
+	}
+	answered(168)
+	if n := deaf.count(); n != 152 {
+		t.Errorf("the server on trial got %d requests, not 2", n-150)
+	}
+	f.clock.advance(1600 * time.Millisecond)
+	answered(170)
+	deaf.setAnswer(accept)
+	for id := range 10 { // the first of them ends the trial
+		nas.send(pap(t, byte(id), "carol", "x"))
+		answered(171 + uint64(id)) //nolint:gosec // not negative
+	}
+	if n := deaf.count(); h.Trial() != 0 || n < 160 {
+		t.Errorf("it answers again, is on trial with %d at a time, and got %d requests", h.Trial(), n)
+	}
+}
+
 func TestR33SameSubscriberSameBackendOnEveryNode(t *testing.T) {
 	servers := []*server{newServer(t, accept), newServer(t, accept), newServer(t, accept)}
 	one, two := newFront(t, setup{backends: servers}), newFront(t, setup{backends: servers})

@@ -29,7 +29,7 @@ type whom uint8
 
 const (
 	anyBackend whom = iota // whatever the pool gives
-	upBackend              // only one that is up
+	upBackend              // only one that is up and not on trial
 )
 
 // cost says whether a move is taken from the pool's retry budget.
@@ -201,7 +201,7 @@ func (w *worker) moveOn(f *flight, to whom, c cost) bool {
 	if b == nil {
 		return false
 	}
-	if to == upBackend && b.Health().State() != health.Up || c == charged && !f.pool.TryRetry() {
+	if h := b.Health(); to == upBackend && (h.State() != health.Up || h.Trial() > 0) || c == charged && !f.pool.TryRetry() {
 		b.Done()
 		f.tried = before
 		return false

@@ -44,7 +44,7 @@ func (w *worker) reply(pt *port, data []byte) {
 		return
 	}
 	if up.backend != nil {
-		w.heard(up)
+		w.heard(up, w.now-a.sent)
 		up.backend.Observe(time.Duration(w.now - a.sent))
 	}
 
@@ -84,7 +84,7 @@ func (w *worker) tooLate(up *upstream, l *left, p []byte) {
 		l.waiting = false
 		up.backend.Observe(time.Duration(w.now - l.sent))
 	}
-	w.heard(up)
+	w.heard(up, w.now-l.sent)
 	if code := radwire.PacketCode(p); l.login.user != 0 && (code == radwire.AccessReject || code == radwire.AccessChallenge) {
 		w.service.survivors.forget(l.login) // R60: whoever was answered meanwhile, the backend does not know this password
 	}
@@ -146,12 +146,13 @@ func (w *worker) ignore(up *upstream, reason ReplyReason) {
 	}
 }
 
-// heard notes a valid reply for health, once for each batch.
-func (w *worker) heard(up *upstream) {
+// heard notes a valid reply that took so long for health, once for each batch.
+func (w *worker) heard(up *upstream, took int64) {
 	if !up.replied {
-		up.replied = true
+		up.replied, up.took = true, took
 		w.replied = append(w.replied, up)
 	}
+	up.took = min(up.took, took)
 }
 
 // mustSign tells whether a reply to an Access-Request without

@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"cmp"
+	"math"
 	"time"
 
 	"sereno/health"
@@ -157,14 +158,20 @@ func (w *worker) repeat(f *flight, a *attempt) {
 	w.transmit(f, a)
 }
 
-// leaveFallen moves requests away whose backend became suspect or down while
-// they waited, if another is up: at most its share of moveBurst in a tick.
+// leaveFallen moves requests away whose backend became suspect or down or came on
+// trial while they waited, if another is up: at most its share of moveBurst in a tick.
 func (w *worker) leaveFallen() {
 	w.leaving = false
 	left := w.moveShare()
 	for _, up := range w.upstreams {
-		if s := up.backend.Health().State(); up.inUse > 0 && (s == health.Suspect || s == health.Down) {
-			left = w.leave(up, upBackend, left)
+		if up.inUse == 0 {
+			continue
+		}
+		switch h := up.backend.Health(); {
+		case h.Trial() > 0:
+			left = w.leave(up, upBackend, int64(h.TrialSince().Sub(w.started)), left)
+		case h.State() == health.Suspect || h.State() == health.Down:
+			left = w.leave(up, upBackend, math.MaxInt64, left)
 		}
 	}
 }
@@ -172,14 +179,14 @@ func (w *worker) leaveFallen() {
 // moveShare is the worker's part of moveBurst.
 func (w *worker) moveShare() int { return max(1, moveBurst/len(w.service.workers)) }
 
-// leave moves requests on whose current backend is up, at most as many as are
-// left in this tick; it returns what is left then. What remains is moved in the
-// next ticks.
-func (w *worker) leave(up *upstream, to whom, left int) int {
+// leave moves requests on whose current backend is up and which were sent to it
+// before the given time, at most as many as are left in this tick; it returns what is
+// left then. What remains is moved in the next ticks.
+func (w *worker) leave(up *upstream, to whom, before int64, left int) int {
 	for _, p := range up.all() {
 		for id := range p.slots {
 			s := p.slots[id]
-			if s.f == nil || s.i != s.f.n-1 {
+			if s.f == nil || s.i != s.f.n-1 || s.f.attempts[s.i].sent >= before {
 				continue
 			}
 			if left == 0 {

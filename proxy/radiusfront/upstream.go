@@ -47,6 +47,7 @@ type upstream struct {
 	waits    restQueue    // resting ones that attempt_timeout has not passed for yet
 	inUse    int          // identifiers with a request
 	replied  bool         // a valid reply came since the last report to health
+	took     int64        // how long the quickest of them took, ns
 	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
 	unsigned uint64       // replies to Access-Requests that were used without one
 	used     int64        // worker time of the last request to a NAS

@@ -4,6 +4,7 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -139,7 +140,7 @@ func (w *worker) end() {
 	w.reports = w.reports[:0]
 	for i, up := range w.replied {
 		up.replied = false
-		up.backend.Health().Replied()
+		up.backend.Health().RepliedAfter(time.Duration(up.took))
 		w.replied[i] = nil
 	}
 	w.replied = w.replied[:0]
@@ -224,7 +225,7 @@ func (w *worker) SocketError(c *udp.Conn, err error) {
 	w.protected(func() {
 		b.Fail(pool.Unreachable)
 		w.reports = append(w.reports, report{backend: b.Health(), err: err})
-		w.leave(p.up, anyBackend, w.moveShare())
+		w.leave(p.up, anyBackend, math.MaxInt64, w.moveShare())
 	})
 }
 
