@@ -257,6 +257,42 @@ func TestD23QueriesMoveWhenTheirBackendGoesDown(t *testing.T) {
 	})
 }
 
+// A deaf resolver answers its probe from its cache, so that it is suspected for a moment
+// only: who waits for it moves all the same, and it is on trial.
+func TestD23QueriesMoveWhenTheirBackendComesOnTrial(t *testing.T) {
+	f := newFront(t, setup{health: func(i int, a netip.AddrPort) *health.Backend { return testHealth(fmt.Sprint("b", i), a) },
+		pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout, c.Balance = time.Second, 1500*time.Millisecond, "ordered" }})
+	h := f.pool.Backend("b0").Health()
+	h.Watch(func(bool) {
+		if h.State() == health.Suspect {
+			probe(h, true)
+		}
+	})
+	f.resolvers[0].set(nil)
+	f.resolvers[0].asked.Store(0)
+	var waiting sync.WaitGroup
+	for i := range 22 {
+		if i == 2 { // the first two have waited long by the time that they are all there
+			time.Sleep(700 * time.Millisecond)
+		}
+		waiting.Go(func() {
+			if m := f.ask(asking(unique(i), dns.TypeA)); len(m.Answer) != 1 {
+				t.Error(m)
+			}
+		})
+	}
+	waiting.Wait()
+	if s := f.Stats(); s.Upstream.Moved < 15 || h.State() != health.Up || h.Trial() != 2 {
+		t.Errorf("%d moved; the deaf resolver is %v, on trial with %d at a time", s.Upstream.Moved, h.State(), h.Trial())
+	}
+	until(t, "the end of what waits for it", func() bool { return f.pool.Backend("b0").InFlight() == 0 })
+	before := f.resolvers[0].asked.Load()
+	f.askAll(20, func(i int) string { return unique(1000 + i) })
+	if n := f.resolvers[0].asked.Load() - before; n < 1 || n > 2 {
+		t.Errorf("on trial it got %d of 20 queries at once, not 2", n)
+	}
+}
+
 func TestD23LateFirstAnswerStillCounts(t *testing.T) {
 	f := newFront(t, setup{pool: func(c *pool.Config) {
 		c.AttemptTimeout, c.Timeout, c.Balance = 50*time.Millisecond, 3*time.Second, "ordered"

@@ -102,7 +102,7 @@ const reasons = {
   "refused": "its port is closed",
   "unreachable": "cannot be reached from here",
   "timeouts": "requests are not answered",
-  "trial": "real requests show whether it is back",
+  "trial": "real requests have to show whether it answers them",
   "drained": "drained by an operator",
   "no-healthy-backend": "too few healthy backends",
   "listener-closed": "a listener is closed",
