@@ -261,7 +261,9 @@ func TestD23QueriesMoveWhenTheirBackendGoesDown(t *testing.T) {
 // only: who waits for it moves all the same, and it is on trial.
 func TestD23QueriesMoveWhenTheirBackendComesOnTrial(t *testing.T) {
 	f := newFront(t, setup{health: func(i int, a netip.AddrPort) *health.Backend { return testHealth(fmt.Sprint("b", i), a) },
-		pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout, c.Balance = time.Second, 1500*time.Millisecond, "ordered" }})
+		pool: func(c *pool.Config) {
+			c.AttemptTimeout, c.Timeout, c.Balance = time.Second, 1500*time.Millisecond, "ordered"
+		}})
 	h := f.pool.Backend("b0").Health()
 	h.Watch(func(bool) {
 		if h.State() == health.Suspect {
