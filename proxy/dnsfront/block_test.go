@@ -187,6 +187,23 @@ func TestD64RPZ(t *testing.T) {
 	}
 }
 
+// A wildcard whose alias leads to the name that it stands below is local data, and no
+// rpz-passthru of the old form, which leads to itself.
+func TestD64RPZWildcardThatLeadsToItsBase(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) {
+		c.Block = []BlockConfig{{File: blockFile(t, "@ SOA localhost. root.localhost. 1 2 3 4 5\n*.walled.example CNAME walled.example.\n"+
+			"self.example CNAME self.example.\n"), Format: "rpz", Action: "refuse", Reason: "filtered"}}
+	}})
+	if m := f.ask(asking("x.walled.example.", dns.TypeA)); len(m.Answer) != 2 || m.Answer[0].(*dns.CNAME).Target != "walled.example." {
+		t.Error(m)
+	}
+	for _, name := range []string{"walled.example.", "self.example."} {
+		if m := f.ask(asking(name, dns.TypeA)); len(m.Answer) != 1 {
+			t.Error(m)
+		}
+	}
+}
+
 func TestD64HundredsOfThousandsOfNames(t *testing.T) {
 	var text strings.Builder
 	const n = 300000

@@ -206,7 +206,7 @@ func (b *blockList) addRPZ(trigger string, rr dns.RR, index map[string]int, simp
 		}
 	}
 	if c, isCNAME := rr.(*dns.CNAME); isCNAME {
-		if action, special := rpzAction(strings.ToLower(c.Target), bare); special {
+		if action, special := rpzAction(strings.ToLower(c.Target), trigger); special {
 			if _, known := simple[action]; !known {
 				b.rules = append(b.rules, blockRule{action: action})
 				simple[action] = len(b.rules) - 1

@@ -178,6 +178,18 @@ func TestD24FailureOfTheFirstIsGivenWhenTheSecondIsSilent(t *testing.T) {
 	}
 }
 
+// A silent backend is no reason to keep a failure from the next one.
+func TestD24FailureAfterASilentBackendIsAskedOfOneOther(t *testing.T) {
+	f := newFront(t, setup{backends: 3, pool: func(c *pool.Config) {
+		c.Balance, c.AttemptTimeout, c.Timeout, c.Attempts = "ordered", 50*time.Millisecond, time.Second, 3
+	}})
+	f.resolvers[0].set(nil)
+	f.resolvers[1].set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(dns.RcodeServerFailure))} })
+	if m := f.ask(asking("www.example.", dns.TypeA)); m.Rcode != dns.RcodeSuccess {
+		t.Error(m)
+	}
+}
+
 func TestD25FastFailureDrawsNoTraffic(t *testing.T) {
 	f := newFront(t, setup{})
 	f.resolvers[0].set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(dns.RcodeServerFailure))} })

@@ -149,7 +149,8 @@ func (w *worker) got(f *flight, b *pool.Backend, data []byte) {
 	if !f.second {
 		f.second = true
 		f.saved = append(f.saved[:0], data...)
-		if len(f.open) > 0 || w.retry(f, true, false) {
+		// One of whom an answer may still be expected is waited for; a silent one is not.
+		if !w.allSilent(f) || w.retry(f, true, false) || len(f.open) > 0 {
 			w.t.book.Upstream.FailureRcode++
 			w.schedule(f)
 			return

@@ -33,6 +33,7 @@ const (
 // streams are the connections of clients of one service.
 type streams struct {
 	s    *Service
+	tls  *tls.Config // one for all connections: the keys of session tickets are in it
 	open atomic.Int64
 
 	mu     sync.Mutex
@@ -79,6 +80,7 @@ func mayQueue(all, most, has, size int64) bool {
 
 func (x *streams) init(s *Service) {
 	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Addr]int{}
+	x.tls = s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot")
 }
 
 // stream is one connection: a goroutine that reads queries and one that writes answers
@@ -131,7 +133,7 @@ func (x *streams) add(l *listener, c net.Conn) {
 		return
 	}
 	if l.transport == TLS {
-		c = tls.Server(c, x.s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot"))
+		c = tls.Server(c, x.tls)
 	}
 	x.mu.Lock()
 	st := &stream{s: x.s, conn: c, peer: peer, local: local, transport: l.transport,

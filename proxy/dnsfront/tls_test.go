@@ -125,6 +125,20 @@ func TestD51DNSOverTLS(t *testing.T) {
 	}
 }
 
+// A client that comes again is spared the whole handshake (RFC 7858 §3.4).
+func TestD51DNSOverTLSResumesSessions(t *testing.T) {
+	_, dot, _, _, roots := secured(t, nil)
+	cfg := &tls.Config{RootCAs: roots, NextProtos: []string{"dot"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i := range 2 {
+		c := dialTLS(t, dot, cfg)
+		writeFrame(t, c, packed(t, asking("www.example.", dns.TypeA)))
+		readFrame(t, c) // behind the ticket
+		if resumed := c.ConnectionState().DidResume; resumed != (i > 0) {
+			t.Errorf("connection %d: resumed %v", i, resumed)
+		}
+	}
+}
+
 func client8484(roots *x509.CertPool, t *testing.T) *http.Client {
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	t.Cleanup(tr.CloseIdleConnections)
