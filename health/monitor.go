@@ -63,7 +63,7 @@ func NewMonitor(o Options) *Monitor {
 	// Times are kept as positive numbers since base, so that 0 can mean never.
 	base := o.Now().Add(-time.Second)
 	m := &Monitor{
-		pauses: newPauses(o.Now, base), probe: o.Probe,
+		pauses: newPauses(o.Now), probe: o.Probe,
 		events: newQueue(o.OnEvent), paused: newQueue(o.OnPause),
 		watched: map[Key]*watched{}, drained: map[Key]bool{}, stop: make(chan struct{}),
 	}

@@ -25,24 +25,23 @@ func (p Pause) Length() time.Duration { return p.End.Sub(p.Start) }
 // pauses remembers when this process stood still.
 type pauses struct {
 	now   func() time.Time
-	base  time.Time
-	last  atomic.Int64 // last time the watcher looked, ns since base
+	last  atomic.Pointer[time.Time] // when the watcher last looked, by both clocks
 	mu    sync.Mutex
 	known [8]Pause // a ring: older ones don't matter to any probe in flight
 	next  int
 }
 
-func newPauses(now func() time.Time, base time.Time) *pauses {
-	p := &pauses{now: now, base: base}
-	p.last.Store(int64(now().Sub(base)))
+func newPauses(now func() time.Time) *pauses {
+	p := &pauses{now: now}
+	at := now()
+	p.last.Store(&at)
 	return p
 }
 
 // look is called every tickEvery. It returns the pause that just ended, if any.
 func (p *pauses) look() (Pause, bool) {
 	now := p.now()
-	last := p.base.Add(time.Duration(p.last.Swap(int64(now.Sub(p.base)))))
-	late, ok := standstill(last, now)
+	late, ok := standstill(*p.last.Swap(&now), now)
 	if !ok {
 		return Pause{}, false
 	}
@@ -54,20 +53,21 @@ func (p *pauses) look() (Pause, bool) {
 }
 
 // standstill is the pure part: what two looks at the clock tell. Both clocks are
-// asked, because a VM that was suspended may find that only the wall clock moved.
+// asked, because a VM that was suspended may find that only the wall clock moved. A
+// clock that is set ahead looks the same, once: each look starts from the last one.
 func standstill(last, now time.Time) (Pause, bool) {
 	gap := max(now.Sub(last), now.Round(0).Sub(last.Round(0)))
 	if gap-tickEvery < pauseAfter {
 		return Pause{}, false
 	}
-	return Pause{Start: last, End: now}, true
+	return Pause{Start: now.Add(-gap), End: now}, true
 }
 
 // overlap tells whether a pause touches the time between from and to. A pause has
 // an aftermath as long as itself, at most a second, in which the world settles.
 func (p *pauses) overlap(from, to time.Time) bool {
 	// A pause may have ended just now, and its victim be here before the watcher.
-	if _, ok := standstill(p.base.Add(time.Duration(p.last.Load())), p.now()); ok {
+	if _, ok := standstill(*p.last.Load(), p.now()); ok {
 		return true
 	}
 	p.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // skewed is a clock that can be made to jump, as it looks from inside when the
@@ -49,10 +50,66 @@ func TestA06AStandstillIsTold(t *testing.T) {
 	}
 }
 
+// twoClocks is a clock whose times have a monotonic reading, which those of a test in
+// virtual time lack: the wall clock alone can be set ahead, by whole seconds.
+type twoClocks struct {
+	anchor, start time.Time // the same moment, with and without the reading
+	ahead         atomic.Int64
+}
+
+// now adds to the wall's seconds, which stand above 30 bits of nanoseconds in a Time
+// that has a monotonic reading.
+func (c *twoClocks) now() time.Time {
+	at := c.anchor.Add(time.Since(c.start))
+	*(*uint64)(unsafe.Pointer(&at)) += uint64(c.ahead.Load()) << 30
+	return at
+}
+
+// Whoever sets the wall clock ahead, once, makes one pause at most: what is bad after it
+// counts.
+func TestA06AClockThatWasSetAheadBlindsNobody(t *testing.T) {
+	clock := &twoClocks{anchor: time.Now()}
+	synctest.Test(t, func(t *testing.T) {
+		clock.start = time.Now()
+		before := clock.now()
+		clock.ahead.Store(3600)
+		if after := clock.now(); after.Sub(before) != 0 || after.Round(0).Sub(before.Round(0)) != time.Hour {
+			t.Fatalf("the test's clock went from %v to %v", before, after)
+		}
+		clock.ahead.Store(0)
+		var pauses []Pause
+		w := newWorld(t)
+		m := NewMonitor(Options{Now: clock.now, OnPause: func(p Pause) { pauses = append(pauses, p) },
+			Probe: func(ctx context.Context, target *Target) Result {
+				start := clock.now()
+				r := w.probe(ctx, target)
+				r.Start, r.End = start, clock.now()
+				return r
+			}})
+		target := dnsTarget("a")
+		b := m.Apply([]Target{target})[target.Key]
+		time.Sleep(3 * time.Second)
+		clock.ahead.Store(3600)
+		time.Sleep(2 * time.Second)
+		if b.State() != Up {
+			t.Errorf("for the clock's sake it is %v", b.State())
+		}
+		w.set("a", "silent")
+		time.Sleep(4 * time.Second)
+		if b.State() != Down {
+			t.Errorf("4 s after its death it is %v: %+v", b.State(), b.Status().LastProbe)
+		}
+		m.Close()
+		if len(pauses) != 1 || pauses[0].Length() < time.Hour {
+			t.Errorf("%d pauses, the first %+v", len(pauses), pauses[:min(1, len(pauses))])
+		}
+	})
+}
+
 func TestA06WhatAPauseTouches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var clock skewed
-		p := newPauses(clock.now, clock.now().Add(-time.Second))
+		p := newPauses(clock.now)
 		time.Sleep(tickEvery)
 		if _, paused := p.look(); paused {
 			t.Fatal("an ordinary tick is a pause")
