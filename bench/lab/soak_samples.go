@@ -30,6 +30,7 @@ type reading struct {
 	inFlight   float64
 	spooled    float64 // records
 	received   float64 // queries and requests
+	traffic    bool    // it received some since the reading before
 }
 
 const readingHead = "seconds,node,pid,resident_mib,heap_mib,goroutines,descriptors,threads,in_flight,spooled,received\n"
@@ -99,7 +100,7 @@ func (m *sampler) look(s *soak, site int) {
 	r.at, r.site = time.Since(s.start), site
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.readings = append(m.readings, r)
+	m.add(r)
 	wrong := metrics.Unbalanced()
 	if len(wrong) == 0 {
 		m.balanced++
@@ -113,6 +114,21 @@ func (m *sampler) look(s *soak, site int) {
 		}
 	}
 	s.log.sample(r)
+}
+
+// trafficFrom is how much a node that has the traffic receives between two readings, at the least; probes of its own are
+// fewer.
+const trafficFrom = 50
+
+// add keeps a reading, and says whether the node had the traffic before it.
+func (m *sampler) add(r reading) {
+	for _, before := range slices.Backward(m.readings) {
+		if before.site == r.site {
+			r.traffic = before.pid == r.pid && r.received-before.received >= trafficFrom
+			break
+		}
+	}
+	m.readings = append(m.readings, r)
 }
 
 func read(pid int, m scrape.Metrics) (reading, error) {
@@ -146,7 +162,8 @@ func read(pid int, m scrape.Metrics) (reading, error) {
 // fifth.
 const flatAfter = 10 * time.Minute
 
-// growth compares what a node that lived all the time was like in the fifth after the first with the last fifth.
+// growth compares what a node that lived all the time was like in the fifth after the first with the last fifth. A node
+// with the traffic has its connections, one without has none: of the two, that is compared which both fifths show more of.
 type growth struct {
 	what        string
 	early, late float64 // medians
@@ -158,15 +175,23 @@ func (g growth) String() string { return fmt.Sprintf("%s %.4g -> %.4g", g.what, 
 func (m *sampler) growth(site int, whole time.Duration) []growth {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var early, late []reading
+	var with, without spans
 	for _, r := range m.readings {
+		of := &without
+		if r.traffic {
+			of = &with
+		}
 		switch {
 		case r.site != site:
 		case r.at > whole/5 && r.at <= 2*whole/5:
-			early = append(early, r)
+			of.early = append(of.early, r)
 		case r.at > 4*whole/5 && r.at <= whole:
-			late = append(late, r)
+			of.late = append(of.late, r)
 		}
+	}
+	seen := with
+	if without.both() > with.both() {
+		seen = without
 	}
 	var list []growth
 	for _, w := range []struct {
@@ -180,12 +205,17 @@ func (m *sampler) growth(site int, whole time.Duration) []growth {
 		{"descriptors", func(r reading) float64 { return float64(r.files) }, 1.1, 10},
 		{"threads", func(r reading) float64 { return float64(r.threads) }, 1.1, 5},
 	} {
-		g := growth{what: w.what, early: median(early, w.of), late: median(late, w.of)}
+		g := growth{what: w.what, early: median(seen.early, w.of), late: median(seen.late, w.of)}
 		g.most = g.early*w.factor + w.more
 		list = append(list, g)
 	}
 	return list
 }
+
+// spans are the readings of the two fifths.
+type spans struct{ early, late []reading }
+
+func (s spans) both() int { return min(len(s.early), len(s.late)) }
 
 func median(list []reading, of func(reading) float64) float64 {
 	if len(list) == 0 {

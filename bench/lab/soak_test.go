@@ -105,18 +105,27 @@ func TestSoakFollowsFromItsSeed(t *testing.T) {
 	}
 }
 
-// TestSoakSeesGrowth: the medians of a node's life are compared, another node's are not.
+// TestSoakSeesGrowth: the medians of a node's life are compared, another node's are not, and neither is a node with the
+// traffic to what it was like without.
 func TestSoakSeesGrowth(t *testing.T) {
 	m := &sampler{}
+	received := 0.0
 	for i := range 100 {
-		m.readings = append(m.readings, reading{at: time.Duration(i) * time.Second, site: 1, resident: float64(50 + i), files: 90},
-			reading{at: time.Duration(i) * time.Second, site: 2, resident: 1e6})
+		at, connections := time.Duration(i)*time.Second, 0
+		if i < 25 || i >= 75 {
+			received += trafficFrom
+		}
+		if i >= 25 && i < 75 || i > 95 {
+			connections = 16
+		}
+		m.add(reading{at: at, site: 1, resident: float64(50 + i), files: 90 + connections, received: received})
+		m.add(reading{at: at, site: 2, resident: 1e6})
 	}
 	g := m.growth(1, 100*time.Second)
-	if memory := g[0]; memory.early != 81 || memory.late != 140 || memory.late <= memory.most {
+	if memory := g[0]; memory.early != 73 || memory.late != 140 || memory.late <= memory.most {
 		t.Errorf("%+v", memory)
 	}
-	if files := g[3]; files.late != 90 || files.late > files.most {
+	if files := g[3]; files.early != 90 || files.late != 90 || files.late > files.most {
 		t.Errorf("%+v", files)
 	}
 }
