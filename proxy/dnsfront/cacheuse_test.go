@@ -88,6 +88,22 @@ func TestD32MaxAndMinTTLOnTheWire(t *testing.T) {
 	}
 }
 
+// A failure may come with records (a DNAME whose target fails): their TTLs are no others'.
+func TestD32MaxTTLHoldsForFailuresToo(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.Cache.MaxTTL = 100 * time.Second }, handle: func(q *request) [][]byte {
+		m := q.reply(dns.RcodeServerFailure)
+		m.Ns = []dns.RR{mustRR(q.r.t, "example. 500 IN NS ns.example."), mustRR(q.r.t, "example. 500 IN NS ns2.example.")}
+		m.Ns[1].Header().Ttl = 1<<31 + 5
+		return [][]byte{packed(q.r.t, m)}
+	}})
+	for range 2 { // from a backend, then from the cache
+		m := f.ask(asking("www.example.", dns.TypeA))
+		if len(m.Ns) != 2 || m.Ns[0].Header().Ttl > 100 || m.Ns[1].Header().Ttl != 0 {
+			t.Error(m)
+		}
+	}
+}
+
 func TestD33NegativeAnswersLiveAsTheirSOASays(t *testing.T) {
 	legs(t, func(t *testing.T, plain bool) {
 		f := newFront(t, setup{plain: plain})

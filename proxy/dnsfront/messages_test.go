@@ -212,6 +212,28 @@ func TestD06EDNSIsHopByHop(t *testing.T) {
 	if err := m.Unpack(f.send(bad, 5*time.Second)); err != nil || m.Rcode != dns.RcodeBadVers || m.IsEdns0() == nil || m.IsEdns0().Version() != 0 {
 		t.Error("version 1:", err, &m)
 	}
+	bad = append(bad[:12:12], bad[len(bad)-11:]...) // without a question
+	bad[5] = 0
+	if err := m.Unpack(f.send(bad, 5*time.Second)); err != nil || m.Rcode != dns.RcodeBadVers {
+		t.Error("version 1 without a question:", err, &m)
+	}
+}
+
+// Other opcodes get their question and an OPT back as queries do (D01, D06), if their body
+// is like a query's.
+func TestD06NotImplementedHasAnOPTToo(t *testing.T) {
+	f := newFront(t, setup{})
+	for opcode := 1; opcode < 16; opcode++ {
+		q := withOPT(asking("WWW.example.", dns.TypeSOA), 1232, true)
+		q.Opcode = opcode
+		if m := f.ask(q); m.Rcode != dns.RcodeNotImplemented || m.Opcode != opcode || !m.IsEdns0().Do() {
+			t.Error(m)
+		}
+		raw := append(packed(t, q), 0xff) // a body of its own kind
+		if out := f.send(raw, 5*time.Second); len(out) != 12 || out[3]&0xf != dns.RcodeNotImplemented {
+			t.Errorf("%x", out)
+		}
+	}
 }
 
 func TestD07TruncatesAtUDPSize(t *testing.T) {

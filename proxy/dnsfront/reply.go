@@ -237,6 +237,7 @@ func (w *worker) store(f *flight, r *dnswire.Reply, ans *answer) {
 	switch {
 	case r.Rcode == dnswire.ServFail:
 		ans.kind, life = kindFailure, set.failureTTL
+		dnswire.ClampTTLs(ans.msg, r.TTLs, 0, set.maxTTL)
 	case r.Negative():
 		ans.kind = kindNoData
 		if r.Rcode == dnswire.NXDomain {

@@ -75,16 +75,27 @@ func ParseQuery(m []byte, q *Query) Problem {
 	if q.Flags&FlagQR != 0 {
 		return Response
 	}
-	if q.Flags&OpcodeMask != 0 {
-		return BadOpcode
+	if q.Flags&OpcodeMask == 0 {
+		return q.body(m)
 	}
+	if q.body(m) == Malformed { // it need not be like a query's
+		*q = Query{ID: q.ID, Flags: q.Flags}
+	}
+	return BadOpcode
+}
+
+// body reads everything after the header.
+func (q *Query) body(m []byte) Problem {
 	off := HeaderLen
 	switch QDCount(m) {
 	case 0:
 		// Only with a cookie does this mean anything (RFC 7873 §5.4); the
 		// caller looks at OPT.
-		if !q.records(m, off) {
+		switch {
+		case !q.records(m, off):
 			return Malformed
+		case q.OPT.Version != 0:
+			return BadVersion
 		}
 		return BadCount
 	case 1:
