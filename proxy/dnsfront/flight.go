@@ -55,6 +55,7 @@ type flight struct {
 
 	// The owner's alone.
 	pool     *pool.Pool
+	timeout  int64 // the pool's, ns
 	deadline int64
 
 	attemptTime int64 // silence before the next attempt, ns

@@ -172,7 +172,8 @@ func (w *worker) start(f *flight, stale bool) {
 	now := w.t.now
 	w.s.load.Add(1)
 	w.fly()
-	f.deadline = now + int64(cfg.Timeout)
+	f.timeout = int64(cfg.Timeout)
+	f.deadline = now + f.timeout
 	f.attemptTime = int64(cfg.AttemptTimeout)
 	f.most = min(cfg.Attempts, pool.MaxAttempts)
 	if stale && w.t.set.staleAfter > 0 {

@@ -295,9 +295,10 @@ func (s *Service) abandon() {
 		s.async[0].Drops[t][DropUnanswered] += uint64(max(0, left)) //nolint:gosec // not negative
 	}
 	for _, w := range s.workers {
-		for a := w.oldest.first; a != nil; a = w.oldest.first {
-			w.oldest.remove(a)
-			a.backend.Done()
+		for _, l := range w.oldest {
+			for ; l.first != nil; l.remove(l.first) {
+				l.first.backend.Done()
+			}
 		}
 	}
 }

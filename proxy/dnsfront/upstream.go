@@ -61,17 +61,34 @@ type attempt struct {
 	moved   bool // another backend has been asked because of this one's state
 	over    bool // of TCP: ended, a letter may still come
 
+	in         *attemptList
 	prev, next *attempt
 }
 
 // lost tells whether the backend was up when it was asked and is not any more, or on trial.
 func (a *attempt) lost() bool { return a.wasUp && !isUp(a.backend) }
 
-// attemptList is a list of attempts by the time they were sent.
-type attemptList struct{ first, last *attempt }
+// attemptList is a list of attempts by the time they were sent. All may take equally long:
+// one that waits long would keep those behind it, and their backends' slots.
+type attemptList struct {
+	timeout     int64 // of their pools, ns
+	first, last *attempt
+}
+
+// attemptsOf is the list of attempts whose pool has this timeout.
+func (w *worker) attemptsOf(timeout int64) *attemptList {
+	for _, l := range w.oldest {
+		if l.timeout == timeout {
+			return l
+		}
+	}
+	l := &attemptList{timeout: timeout}
+	w.oldest = append(w.oldest, l)
+	return l
+}
 
 func (l *attemptList) push(a *attempt) {
-	a.prev, a.next = l.last, nil
+	a.in, a.prev, a.next = l, l.last, nil
 	if l.last != nil {
 		l.last.next = a
 	} else {
@@ -200,7 +217,7 @@ func (w *worker) newAttempt(f *flight, b *pool.Backend) *attempt {
 	*a = attempt{f: f, backend: b, sent: now, due: now + f.attemptTime, expire: now + max(f.deadline-now, f.attemptTime),
 		qhash: w.s.hash(f.question()), wasUp: isUp(b)}
 	f.open = append(f.open, a)
-	w.oldest.push(a)
+	w.attemptsOf(f.timeout).push(a)
 	w.fly()
 	return a
 }
@@ -216,7 +233,7 @@ func (w *worker) closeAttempt(a *attempt) {
 		}
 		a.f = nil
 	}
-	w.oldest.remove(a)
+	a.in.remove(a)
 	w.flying.Add(-1)
 	a.backend.Done()
 	if a.sock == nil {
@@ -231,14 +248,16 @@ func (w *worker) closeAttempt(a *attempt) {
 
 // forget gives up attempts whose time is over; their flights have ended before.
 func (w *worker) forget() {
-	for a := w.oldest.first; a != nil && w.t.now >= a.expire; a = w.oldest.first {
-		if a.f != nil { // the deadline and the expiry are the same moment
-			a.f.verdict = failTimeout
-			w.flight = a.f
-			w.fail(a.f)
-			w.flight = nil
+	for _, l := range w.oldest {
+		for a := l.first; a != nil && w.t.now >= a.expire; a = l.first {
+			if a.f != nil { // the deadline and the expiry are the same moment
+				a.f.verdict = failTimeout
+				w.flight = a.f
+				w.fail(a.f)
+				w.flight = nil
+			}
+			w.closeAttempt(a)
 		}
-		w.closeAttempt(a)
 	}
 }
 

@@ -28,8 +28,8 @@ type worker struct {
 	wheel     wheel
 	fresh     []*flight // to be used again
 	spare     []*attempt
-	oldest    attemptList // attempts without a reply, by the time they were sent
-	round     uint64      // counts turns of the loop
+	oldest    []*attemptList // attempts without a reply
+	round     uint64         // counts turns of the loop
 	reply     dnswire.Reply
 	kbuf      [maxKey]byte
 	big       [dnswire.MaxMessage + 1]byte // where answers for connections are built
