@@ -51,6 +51,7 @@ type search struct {
 	plan    Plan
 	measure func(rate float64, length time.Duration, phase Phase) (Window, error)
 	knee    Knee
+	alive   bool // it answered something
 }
 
 // find runs the search. What was found until an error is in s.knee.
@@ -87,9 +88,9 @@ func (s *search) bracket() (low, high float64, err error) {
 			if low > 0 || rate <= 1 {
 				return low, rate, nil
 			}
-			// Not even the first: look below it.
+			// Not even the first: look below it, unless there is nobody.
 			high = rate
-			for low == 0 && rate > max(s.plan.From/64, 1) {
+			for low == 0 && s.alive && rate > max(s.plan.From/64, 1) {
 				rate /= growth
 				if held, err = s.try(rate, s.plan.Window, Bracket); err != nil {
 					return low, high, err
@@ -147,6 +148,7 @@ func (s *search) try(rate float64, length time.Duration, phase Phase) (bool, err
 			return false, err
 		}
 		s.knee.Windows++
+		s.alive = s.alive || w.Loss < 1
 		switch w.Judgement {
 		case Held:
 			held++
