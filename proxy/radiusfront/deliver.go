@@ -95,7 +95,7 @@ type shipment struct {
 
 func newDeliverer(s *Service, sp *spool.Spool, v *view) *deliverer {
 	return &deliverer{
-		service: s, spool: sp, logger: s.logger, base: s.now(), more: make(chan struct{}, 1), view: v,
+		service: s, spool: sp, logger: s.logger, base: s.base, more: make(chan struct{}, 1), view: v,
 		outlets: map[*pool.Backend]*outlet{}, shipping: map[*shipment]struct{}{}, tried: map[uint64]*pool.Tried{},
 		proofs: map[uint32]int64{}, canaries: map[uint32]int64{}, window: firstWindow, filled: time.Now(),
 	}
@@ -272,9 +272,10 @@ func (d *deliverer) ship(v *spool.Delivery, queue uint32, t *target, pl *pool.Po
 		d.spool.Again(v, time.Second, false)
 		return false
 	}
-	if v.Tries > 0 {
+	if v.Sent {
 		d.resent[ResendAnew].Add(1)
 	}
+	v.Sent = true
 	d.tokens--
 	d.shipping[s] = struct{}{}
 	d.send(s)
@@ -365,6 +366,12 @@ func (d *deliverer) send(s *shipment) {
 
 // overdue is called for a shipment whose last copy has waited long enough.
 func (d *deliverer) overdue(s *shipment, now int64) {
+	if d.spool.Cancelled(s.delivery) { // an answer to an earlier copy came late: one is enough (R42)
+		d.land(s, now, true)
+		delete(d.tried, s.delivery.ID)
+		d.spool.Again(s.delivery, 0, false)
+		return
+	}
 	s.backend.Fail(pool.Timeout)
 	if s.sends == 1 {
 		d.reports = append(d.reports, report{backend: s.backend.Health()})
@@ -386,7 +393,8 @@ func (d *deliverer) overdue(s *shipment, now int64) {
 func (d *deliverer) round(s *shipment, now int64) {
 	d.land(s, now, true)
 	v := s.delivery
-	proven := now-d.proofs[s.queue] < asideProof && d.proofs[s.queue] > 0
+	proof := d.proof(s.queue)
+	proven := now-proof < asideProof && proof > 0
 	if v.Tries+1 >= asideTries && v.Trying >= asideTime && proven {
 		delete(d.tried, v.ID)
 		d.service.repeats.Line(zap.ErrorLevel, "a spooled accounting record is set aside: no backend acknowledged it in ten tries, while they acknowledged others").
@@ -409,7 +417,16 @@ func (d *deliverer) round(s *shipment, now int64) {
 	if s.canary {
 		pause = time.Second
 	}
-	d.spool.Again(v, pause, true)
+	d.spool.Again(v, pause, !s.canary) // a canary that nobody was expected to answer says nothing about its record
+}
+
+// proof is when the pool of a queue last acknowledged a record, spooled or live; 0: never.
+func (d *deliverer) proof(queue uint32) int64 {
+	proof := d.proofs[queue]
+	if t := d.target(queue); t != nil {
+		proof = max(proof, d.service.acks.of(t.name).Load())
+	}
+	return proof
 }
 
 // land takes a shipment off its identifier.

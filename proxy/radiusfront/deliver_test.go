@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sereno/proxy/radiusfront/spool"
+	"sereno/proxy/radwire"
 )
 
 // spooled puts n records of as many sessions into the spool, as if every backend had been silent.
@@ -163,5 +164,93 @@ func TestR41AReloadThatEndsAccountingWhileARecordIsOnItsWay(t *testing.T) {
 	})
 	if st := f.balanced(); st.Panics != 0 || st.Spool.Records != 1 {
 		t.Errorf("%d panics, %d records", st.Panics, st.Spool.Records)
+	}
+}
+
+// passes lets time pass for the deliverer, in steps.
+func (f *front) passes(steps int, step time.Duration) {
+	for range steps {
+		f.clock.advance(step)
+		time.Sleep(restTick / 40) // lets the deliverer see the clock
+	}
+}
+
+// TestR41LiveAcknowledgementsCountAsThoseOfOthers: without them a record that no backend takes would stop its session for good
+// wherever nothing else is spooled.
+func TestR41LiveAcknowledgementsCountAsThoseOfOthers(t *testing.T) {
+	backend := newServer(t, func(r received) []byte {
+		if bytes.Contains(r.raw, []byte("poison")) {
+			return nil
+		}
+		return accept(r)
+	})
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	nas := newNAS(t, f.acctAddr())
+	nas.send(acctOf(1, "x", acctStart, avp(radwire.AttrUserName, "poison")))
+	backend.wait(1)
+	f.clock.advance(3 * time.Second)
+	nas.receive()
+	nas.exchange(acctOf(2, "x", acctStop))
+	began, st := f.clock.now(), &SpoolStats{}
+	for id := byte(3); st.SetAside == 0; id++ {
+		f.setUp("b0", "acct")
+		nas.exchange(acctOf(id, fmt.Sprint("live", id), acctStart))
+		f.passes(2, 2*time.Second)
+		if st = f.s.SpoolStats(); f.clock.now().Sub(began) > 30*time.Minute {
+			t.Fatalf("%+v", st)
+		}
+	}
+	if d := f.clock.now().Sub(began); d < asideTime {
+		t.Errorf("set aside after %v", d)
+	}
+	f.untilSpoolPassing("the session going on", func(s *SpoolStats) bool { return s.Records == 0 && s.Delivered == 1 })
+}
+
+// TestR41AnOutageIsNoTry: a record that was tried in vain while every backend was down is not set aside when it is lost once after.
+func TestR41AnOutageIsNoTry(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.setDown("b0", "acct")
+	newNAS(t, f.acctAddr()).exchange(acctOf(1, "x", acctStart, avp(radwire.AttrUserName, "unlucky")))
+	for began := f.clock.now(); backend.count() <= asideTries || f.clock.now().Sub(began) <= asideTime; {
+		f.passes(1, 61*time.Second)
+	}
+	before := backend.count()
+	f.setUp("b0", "acct")
+	backend.setAnswer(func(r received) []byte {
+		if bytes.Contains(r.raw, []byte("unlucky")) {
+			return nil
+		}
+		return accept(r)
+	})
+	f.spooled(1)
+	f.untilSpoolPassing("another one is acknowledged", func(s *SpoolStats) bool { return s.Delivered == 1 })
+	for backend.count() <= before+1+deliverSends {
+		f.setUp("b0", "acct")
+		f.passes(1, time.Second)
+	}
+	if st := f.s.SpoolStats(); st.SetAside != 0 {
+		t.Fatalf("%+v", st)
+	}
+	backend.setAnswer(accept)
+	f.setUp("b0", "acct")
+	f.untilSpoolPassing("the record", func(s *SpoolStats) bool { return s.Delivered == 2 })
+}
+
+// TestR42ALateAnswerEndsTheSending: of the copies that are under way at that moment, too.
+func TestR42ALateAnswerEndsTheSending(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(1)
+	for backend.count() <= deliverSends { // the last of these is a new packet
+		f.setUp("b0", "acct")
+		f.passes(1, 100*time.Millisecond)
+	}
+	got := backend.wait(deliverSends + 1)
+	backend.send(accept(got[0]), got[0].from)
+	f.setUp("b0", "acct")
+	st := f.untilSpoolPassing("the record is taken back", func(s *SpoolStats) bool { return s.Records == 0 })
+	if n := backend.count(); n != deliverSends+1 || st.Cancelled != 1 {
+		t.Errorf("%d copies, %+v", n, st)
 	}
 }

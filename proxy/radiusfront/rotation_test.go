@@ -26,7 +26,7 @@ func unsignedPAP(t *testing.T, id byte, secret, password string) []byte {
 // password is what a backend reads in an Access-Request.
 func (s *server) password(r received) string {
 	auth := radwire.PacketAuthenticator(r.raw)
-	return string(s.secret.DecryptPassword(nil, attr(s.t, r.raw, radwire.AttrUserPassword), &auth))
+	return string(radwire.NewSecret([]byte(s.key)).DecryptPassword(nil, attr(s.t, r.raw, radwire.AttrUserPassword), &auth))
 }
 
 // TestR15APrefixIsRotatedNASByNAS: who has the new secret already says nothing about the others' unsigned requests.

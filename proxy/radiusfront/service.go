@@ -31,17 +31,19 @@ type Service struct {
 	faults        *insight.Faults
 	lenses        insight.Lenses[TraceFilter]
 	now           func() time.Time
+	base          time.Time // of all times of workers and of the deliverer
 	probe         radwire.ProbeSecret
 	stateMark     [proxyStateMark]byte
 	inFlight      atomic.Int64
 	remembered    atomic.Int64
-	maxRemembered int64
+	maxRemembered atomic.Int64
 	held          atomic.Int64 // bytes of requests in flight and remembered answers
-	maxBytes      int64
+	maxBytes      atomic.Int64
 	affinity      *affinity
 	learnt        *learnt
 	survivors     *survivors // of survival (R60)
 	sessions      *sessions
+	acks          acks
 	spool         atomic.Pointer[spool.Spool] // nil: none, or it could not be opened
 	seal          atomic.Pointer[[]byte]      // key of what is hidden in the spool; nil: none
 	spoolOn       atomic.Bool                 // the configuration wants it
@@ -88,11 +90,12 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		logger: o.Logger.With(zap.String("service", o.Config.Name)), now: o.Now, probe: o.ProbeSecret,
-		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), maxRemembered: int64(o.MaxRemembered), maxBytes: o.MaxBytes, affinity: newAffinity(), sessions: newSessions(maxSessions),
+		options: o, clients: map[netip.Prefix]*clientState{}, stop: make(chan struct{}), affinity: newAffinity(), sessions: newSessions(maxSessions),
 	}
+	s.base = s.now()
 	s.repeats = insight.NewRepeats(s.logger)
 	s.unknown, s.faults = s.repeats.Line(zap.WarnLevel, "packet from an unknown client"), insight.NewFaults(s.repeats)
-	s.spoolOn.Store(o.Config.Accounting.Spool)
+	s.bound(&o)
 	s.survivors = newSurvivors(s.sessions.hash, s.now())
 	s.learnt = newLearnt(o.StateDir, o.Config.Name, s.logger, s.repeats)
 	mark := radwire.NewProbeSecret() // any random bytes will do
@@ -113,10 +116,17 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
+// bound takes over what workers read of the options without a view.
+func (s *Service) bound(o *Options) {
+	s.maxRemembered.Store(int64(o.MaxRemembered))
+	s.maxBytes.Store(o.MaxBytes)
+	s.spoolOn.Store(o.Config.Accounting.Spool)
+}
+
 // full tells that requests and answers may take no more memory: nothing new is taken in. What one packet of each
 // worker takes, as it came and as it goes on, is kept free.
 func (s *Service) full() bool {
-	return s.held.Load()+int64(2*radwire.MaxLen*len(s.workers)) > s.maxBytes
+	return s.held.Load()+int64(2*radwire.MaxLen*len(s.workers)) > s.maxBytes.Load()
 }
 
 // adoptClients makes the shared state of clients that are new; those that stay
@@ -298,7 +308,7 @@ func (s *Service) Update(o Options) error {
 	s.rename(s.options.Config.Name, o.Config.Name)
 	was := s.options.Config.Clients
 	s.options = o
-	s.spoolOn.Store(o.Config.Accounting.Spool)
+	s.bound(&o)
 	if err := s.updateSpool(); err != nil {
 		s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // the workers' views were built from the same
 	}

@@ -242,8 +242,8 @@ func (s *Service) tables(st *Stats) []insight.Table {
 	sessions, names := s.sessions.sizes()
 	tables := []insight.Table{
 		{Name: insight.TableInFlight, Entries: s.inFlight.Load(), Limit: int64(s.options.MaxInFlight)},
-		{Name: insight.TableRemembered, Entries: st.Remembered, Limit: s.maxRemembered},
-		{Name: insight.TableHeld, Entries: s.held.Load(), Limit: s.maxBytes},
+		{Name: insight.TableRemembered, Entries: st.Remembered, Limit: s.maxRemembered.Load()},
+		{Name: insight.TableHeld, Entries: s.held.Load(), Limit: s.maxBytes.Load()},
 		{Name: insight.TableSessions, Entries: int64(sessions), Limit: maxSessions},
 		{Name: insight.TableNASNames, Entries: int64(names), Limit: maxNames},
 		{Name: insight.TableSources, Entries: s.learnt.known(), Limit: maxSources},

@@ -9,6 +9,7 @@ import (
 
 	"layeh.com/radius"
 
+	"sereno/proxy/insight"
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
 )
@@ -234,4 +235,29 @@ func TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave(t *testing.T) {
 	f.s.closeRetired()
 	backend.send(accept(got[0]), got[0].from)
 	nas.verified(req, nas.receive(), nasSecret)
+}
+
+// TestR37AReloadMovesEveryBound: a service that is added takes its share from those that are there.
+func TestR37AReloadMovesEveryBound(t *testing.T) {
+	f := newFront(t, setup{backends: []*server{newServer(t, accept)}})
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	o.MaxInFlight, o.MaxRemembered, o.MaxBytes = 1000, 2, 3<<20
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	nas := newNAS(t, f.authAddr())
+	for id := range byte(5) {
+		nas.exchange(pap(t, id, "alice", "x"))
+	}
+	want := map[string]int64{insight.TableInFlight: 1000, insight.TableRemembered: 2, insight.TableHeld: 3 << 20}
+	st := f.balanced()
+	for _, table := range st.Tables {
+		if n := want[table.Name]; n != 0 && table.Limit != n {
+			t.Errorf("%+v, want %d", table, n)
+		}
+	}
+	if st.Remembered != 2 {
+		t.Errorf("%d are remembered", st.Remembered)
+	}
 }

@@ -44,15 +44,16 @@ type upstream struct {
 	turn     int     // the port that was used last
 	turned   int64   // worker time of the batch in which it came to be its turn
 	rest     restQueue
-	waits    restQueue    // resting ones that attempt_timeout has not passed for yet
-	inUse    int          // identifiers with a request
-	replied  bool         // a valid reply came since the last report to health
-	took     int64        // how long the quickest of them took, ns
-	signs    *atomic.Bool // a reply with a valid Message-Authenticator has been seen (R13)
-	unsigned uint64       // replies to Access-Requests that were used without one
-	used     int64        // worker time of the last request to a NAS
-	silence  bool         // a request was not answered since sweep looked at the ports
-	gone     bool         // not in the configuration any more: closed when nothing is in use
+	waits    restQueue     // resting ones that attempt_timeout has not passed for yet
+	inUse    int           // identifiers with a request
+	replied  bool          // a valid reply came since the last report to health
+	took     int64         // how long the quickest of them took, ns
+	signs    *atomic.Bool  // a reply with a valid Message-Authenticator has been seen (R13)
+	unsigned uint64        // replies to Access-Requests that were used without one
+	acked    *atomic.Int64 // of accounting: when the pool last acknowledged a record
+	used     int64         // worker time of the last request to a NAS
+	silence  bool          // a request was not answered since sweep looked at the ports
+	gone     bool          // not in the configuration any more: closed when nothing is in use
 	replies  [NumReplyReasons]uint64
 }
 
@@ -156,6 +157,9 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	}
 	up := &upstream{name: b.Name(), addr: b.Addr(), source: b.Source(), pool: t.name, backend: b, kind: k, secret: peer.secret, posture: peer.posture,
 		signs: w.service.learnt.backend(backendKey{t.name, b.Name(), k.String()})}
+	if k == KindAcct {
+		up.acked = w.service.acks.of(t.name)
+	}
 	w.upstreams[b] = up
 	return up
 }

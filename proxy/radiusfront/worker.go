@@ -32,7 +32,7 @@ type worker struct {
 	service *Service
 	group   *udp.Group
 	logger  *zap.Logger
-	started time.Time
+	started time.Time // Service.base
 	clock   func() time.Time
 	active  atomic.Bool // has entries: time matters
 	packets atomic.Uint64
@@ -106,7 +106,7 @@ func newWorker(s *Service, v *view) *worker {
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
 	w := &worker{
-		service: s, logger: s.logger, clock: s.now, started: s.now(), view: v,
+		service: s, logger: s.logger, clock: s.now, started: s.base, view: v,
 		upstreams: map[*pool.Backend]*upstream{}, nases: map[netip.AddrPort]*upstream{}, names: map[nasName]netip.Addr{},
 		sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
 		generation: v.generation(),
@@ -140,6 +140,9 @@ func (w *worker) end() {
 	w.reports = w.reports[:0]
 	for i, up := range w.replied {
 		up.replied = false
+		if up.acked != nil {
+			up.acked.Store(w.now)
+		}
 		up.backend.Health().RepliedAfter(time.Duration(up.took))
 		w.replied[i] = nil
 	}
@@ -330,7 +333,7 @@ func (w *worker) drop(e *entry, reason Reason) {
 
 // remember keeps the answer for duplicates (R20).
 func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
-	if w.view.window <= 0 && e.kind != KindCoA || w.service.remembered.Load() >= w.service.maxRemembered || w.service.full() {
+	if w.view.window <= 0 && e.kind != KindCoA || w.service.remembered.Load() >= w.service.maxRemembered.Load() || w.service.full() {
 		w.forget(e)
 		return
 	}

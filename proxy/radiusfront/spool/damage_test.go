@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // written makes a directory with n records of n sessions in one segment and
@@ -401,5 +402,108 @@ func TestO30DamagedPiecesAreBounded(t *testing.T) {
 	open(t, dir, small)
 	if len(files(t, dir, damagedPrefix)) != 1 {
 		t.Error("it is not kept where there is room")
+	}
+}
+
+// deafFile is a file that gives an error instead of its bytes while the path to its disk is lost.
+type deafFile struct {
+	file
+	lost *atomic.Bool
+}
+
+func (f *deafFile) ReadAt(b []byte, off int64) (int, error) {
+	if f.lost.Load() {
+		return 0, syscall.EIO
+	}
+	return f.file.ReadAt(b, off)
+}
+
+// TestR40ARecordThatCannotBeReadForAWhileIsNotLost: and what cannot be read for long is in nobody's way.
+func TestR40ARecordThatCannotBeReadForAWhileIsNotLost(t *testing.T) {
+	var lost atomic.Bool
+	var passed atomic.Int64
+	s := open(t, t.TempDir(), func(o *Options) {
+		o.Now = func() time.Time { return time.Unix(1000, passed.Load()) }
+		o.create = func(path string) (file, error) {
+			f, err := createFile(path)
+			return &deafFile{f, &lost}, err
+		}
+	})
+	for i := range 3 {
+		mustAppend(t, s, record(uint64(i), i))
+	}
+	lost.Store(true)
+	for range 3 {
+		if d, ok := s.Next(1); ok {
+			t.Fatalf("%+v of a disk that cannot be read", d)
+		}
+	}
+	lost.Store(false)
+	passed.Add(int64(retryDisk))
+	if got := drain(t, s); len(got) != 3 || s.Stats().Damaged != 0 {
+		t.Fatalf("%v are left, %+v", got, s.Stats())
+	}
+
+	mustAppend(t, s, record(7, 7), record(7, 8))
+	lost.Store(true)
+	if _, ok := s.Next(1); ok {
+		t.Fatal("read")
+	}
+	passed.Add(int64(unreadTime))
+	if _, ok := s.Next(1); ok {
+		t.Fatal("read")
+	}
+	lost.Store(false)
+	passed.Add(int64(retryDisk))
+	if got := drain(t, s); len(got[7]) != 1 || got[7][0] != 8 || s.Stats().Damaged != 1 {
+		t.Errorf("%v, %+v", got, s.Stats())
+	}
+}
+
+// TestR40ARecordThatCannotBeCopiedForwardForAWhileIsNotLost.
+func TestR40ARecordThatCannotBeCopiedForwardForAWhileIsNotLost(t *testing.T) {
+	var lost atomic.Bool
+	var passed atomic.Int64
+	s := open(t, t.TempDir(), func(o *Options) {
+		o.MaxBytes = minBytes
+		o.Now = func() time.Time { return time.Unix(1000, passed.Load()) }
+		o.create = func(path string) (file, error) {
+			f, err := createFile(path)
+			return &deafFile{f, &lost}, err
+		}
+	})
+	const kept = 10
+	for i := range kept {
+		r := record(uint64(i), i)
+		r.Queue = 2
+		mustAppend(t, s, r)
+	}
+	for n := kept; n < 800; n += 20 { // far above an eighth of the bound
+		var some []Record
+		for i := range 20 {
+			some = append(some, record(uint64(n+i), n+i))
+		}
+		mustAppend(t, s, some...)
+		lost.Store(false)
+		drain(t, s)
+		lost.Store(true)
+	}
+	until(t, "an attempt to copy", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.copyAt > 0
+	})
+	if st := s.Stats(); st.Records != kept || st.Damaged != 0 {
+		t.Fatalf("%+v", st)
+	}
+	lost.Store(false)
+	passed.Add(int64(2 * retryDisk))
+	until(t, "the copy", func() bool { return s.Stats().Disk < minBytes/8+2*segmentSize(minBytes) })
+	for i := range kept {
+		d, ok := s.Next(2)
+		if !ok || number(d.Data) != i {
+			t.Fatalf("%+v, not record %d", d, i)
+		}
+		s.Done(d)
 	}
 }

@@ -18,6 +18,8 @@ type Delivery struct {
 	// the first of them began.
 	Tries  int
 	Trying time.Duration
+	// Sent: it was on its way before, counted or not. Who sends it sets this, and Again keeps it.
+	Sent bool
 
 	e *entry
 }
@@ -59,7 +61,7 @@ func (s *Spool) Next(queueID uint32) (*Delivery, bool) {
 		}
 		v, g, off := e.session, e.segment, e.off
 		now := s.now().Sub(s.base)
-		d := &Delivery{ID: e.id, Session: v.key, Class: e.class, Waited: max(0, now-e.born), Tries: v.tries, e: e}
+		d := &Delivery{ID: e.id, Session: v.key, Class: e.class, Waited: max(0, now-e.born), Tries: v.tries, Sent: v.sent, e: e}
 		if v.tries > 0 {
 			d.Trying = max(0, now-v.firstTry)
 		}
@@ -69,15 +71,23 @@ func (s *Spool) Next(queueID uint32) (*Delivery, bool) {
 		raw := make([]byte, e.size)
 		_, err := g.file.ReadAt(raw, int64(off))
 		f, size, _ := parseFrame(raw, &g.salt)
+		sound := err == nil && size > 0 && f.id == e.id
 		s.mu.Lock()
 		g.readers--
+		if sound {
+			delete(s.unread, e)
+		}
 		s.mu.Unlock()
-		if err == nil && size > 0 && f.id == e.id {
+		if sound {
 			d.Data = f.payload
 			return d, true
 		}
 		if errors.Is(err, os.ErrClosed) {
 			return nil, false // by Close: nothing is wrong with it
+		}
+		if s.mayRead(e, err) {
+			s.Again(d, retryDisk, false)
+			return nil, false
 		}
 		s.spoilt(g, e, int(off), raw)
 	}
@@ -135,6 +145,7 @@ func (s *Spool) Again(d *Delivery, after time.Duration, counted bool) {
 		s.index.settle(v, 0)
 		return
 	}
+	v.sent = d.Sent
 	if counted {
 		if v.tries == 0 {
 			v.firstTry = now
@@ -146,7 +157,7 @@ func (s *Spool) Again(d *Delivery, after time.Duration, counted bool) {
 }
 
 // SetAside takes the record out of its session, which goes on. It stays on disk
-// until Retry or Drop.
+// until Retry, Cancel or Drop; one that was cancelled meanwhile is removed.
 func (s *Spool) SetAside(d *Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,6 +165,12 @@ func (s *Spool) SetAside(d *Delivery) {
 		return
 	}
 	e, v := d.e, d.e.session
+	if e.cancelled {
+		s.counts.Cancelled++
+		s.over(e)
+		s.index.settle(v, 0)
+		return
+	}
 	e.tries = uint8(min(v.tries+1, 255))
 	s.index.unlink(e)
 	s.index.list.setAside(e)
@@ -173,7 +190,7 @@ func (s *Spool) Cancel(r Ref) bool {
 		return false
 	}
 	switch e.state {
-	case stateQueued:
+	case stateQueued, stateAside:
 		v := e.session
 		head := v.head == e
 		s.counts.Cancelled++
@@ -187,6 +204,13 @@ func (s *Spool) Cancel(r Ref) bool {
 		return true
 	}
 	return false
+}
+
+// Cancelled tells whether Cancel was called for a record on its way: Again and SetAside remove it.
+func (s *Spool) Cancelled(d *Delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return d.e.cancelled
 }
 
 // Ref names the record for Cancel.

@@ -14,7 +14,7 @@ import (
 //	12  1  kind
 //	13  1  class of a record
 //	14  2  zero
-//	16  8  number of the record
+//	16  8  number of the record; of a note that records are over, the highest that was given
 //	24  8  when it was stored, Unix nanoseconds; of a note, when it was taken: what was over
 //	       before stands in it, or in one before it
 //	32  8  session

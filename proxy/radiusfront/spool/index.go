@@ -40,6 +40,7 @@ type session struct {
 	until      time.Duration // not before this; only while it waits
 	heapAt     int           // place among those that wait, -1: does not
 	inReady    bool
+	sent       bool // its head was
 	tries      int
 	firstTry   time.Duration
 }
@@ -255,7 +256,7 @@ func (x *index) unlink(e *entry) {
 	v.queue.records--
 	if v.head == e {
 		v.head = e.follower
-		v.tries, v.firstTry = 0, 0
+		v.tries, v.firstTry, v.sent = 0, 0, false
 	} else {
 		for p := v.head; p != nil; p = p.follower {
 			if p.follower == e {

@@ -370,3 +370,25 @@ func treeOf(t *testing.T, dir string) string {
 	}
 	return b.String()
 }
+
+// TestR45ANumberIsNeverUsedAgain: what an operator drops by its number is what was listed, also if the node was started anew
+// meanwhile and nothing is left of before.
+func TestR45ANumberIsNeverUsedAgain(t *testing.T) {
+	dir, last := t.TempDir(), uint64(0)
+	for range 3 {
+		s := open(t, dir, func(o *Options) { o.MaxBytes = minBytes })
+		for i := range 100 {
+			mustAppend(t, s, record(1, i))
+			d, ok := s.Next(1)
+			if !ok || d.ID <= last {
+				t.Fatalf("%d after %d", d.ID, last)
+			}
+			last = d.ID
+			s.Done(d)
+		}
+		until(t, "its segments are gone", func() bool { return s.Stats().Disk < segmentSize(minBytes)/4 })
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

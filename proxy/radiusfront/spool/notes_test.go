@@ -94,3 +94,23 @@ func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
 		end <- struct{}{}
 	}
 }
+
+// TestR42ALateAnswerTakesARecordBack: whatever became of the record meanwhile.
+func TestR42ALateAnswerTakesARecordBack(t *testing.T) {
+	for name, ends := range map[string]func(s *Spool, d *Delivery){
+		"set aside before": func(s *Spool, d *Delivery) { s.SetAside(d); s.Cancel(d.Ref()) },
+		"set aside after":  func(s *Spool, d *Delivery) { s.Cancel(d.Ref()); s.SetAside(d) },
+		"sent again after": func(s *Spool, d *Delivery) { s.Cancel(d.Ref()); s.Again(d, time.Hour, true) },
+	} {
+		s := open(t, t.TempDir())
+		mustAppend(t, s, record(1, 1), record(1, 2))
+		d, _ := s.Next(1)
+		ends(s, d)
+		if st := s.Stats(); st.Records != 1 || st.Aside != 0 || st.Cancelled != 1 {
+			t.Errorf("%s: %+v", name, st)
+		}
+		if next, ok := s.Next(1); !ok || number(next.Data) != 2 {
+			t.Errorf("%s: its session does not go on: %+v", name, next)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func Open(o Options) (*Spool, error) {
 		o.create = createFile
 	}
 	s := &Spool{
-		opts: o, now: o.Now, base: o.Now(), coalesce: o.Coalesce, next: 1, index: newIndex(),
+		opts: o, now: o.Now, base: o.Now(), coalesce: o.Coalesce, next: 1, index: newIndex(), unread: map[*entry]time.Duration{},
 		wake: make(chan struct{}, 1), ready: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	s.max.Store(max(o.MaxBytes, minBytes))

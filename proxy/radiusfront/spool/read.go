@@ -50,7 +50,7 @@ func Read(dir string) (*Files, error) {
 
 func read(dir string) (*Files, error) {
 	now := time.Now()
-	s := &Spool{opts: Options{Dir: dir}, now: func() time.Time { return now }, base: now, next: 1, index: newIndex(), readOnly: true}
+	s := &Spool{opts: Options{Dir: dir}, now: func() time.Time { return now }, base: now, next: 1, index: newIndex(), unread: map[*entry]time.Duration{}, readOnly: true}
 	s.max.Store(minBytes)
 	owned, err := idle(dir)
 	if err != nil {

@@ -125,6 +125,8 @@ type Spool struct {
 	notes    []uint64 // records that are over and not noted yet
 	moves    []move
 	counts   Counts
+	unread   map[*entry]time.Duration // records that the disk does not give, since when
+	copyAt   time.Duration            // no copying before: the disk did not give what was to be copied
 
 	// The writer's own.
 	segments  []*segment // oldest first; guarded by mu to change and to read from elsewhere
@@ -352,7 +354,8 @@ func (s *Spool) Close() error {
 	return first
 }
 
-func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64, taken time.Time) []byte {
+// noteFrames appends the notes that records are over. last is the highest number that was given.
+func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64, last uint64, taken time.Time) []byte {
 	const most = maxPayload / 8
 	for len(ids) > 0 {
 		n := min(len(ids), most)
@@ -360,7 +363,7 @@ func noteFrames(b []byte, salt *[saltLen]byte, ids []uint64, taken time.Time) []
 		for _, id := range ids[:n] {
 			payload = binary.BigEndian.AppendUint64(payload, id)
 		}
-		b = appendFrame(b, salt, &frame{kind: kindDone, at: taken.UnixNano(), payload: payload})
+		b = appendFrame(b, salt, &frame{kind: kindDone, id: last, at: taken.UnixNano(), payload: payload})
 		ids = ids[n:]
 	}
 	return b

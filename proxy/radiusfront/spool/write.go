@@ -2,7 +2,9 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 )
@@ -17,6 +19,8 @@ const (
 	damagedLooks = time.Second
 	// copyStep is how many bytes are copied forward at once.
 	copyStep = 1 << 20
+	// unreadTime is how long a disk may fail to read a record before that is given up: a path to it may come back.
+	unreadTime = 10 * time.Minute
 )
 
 // write is the spool's goroutine: all that was submitted while it stored the
@@ -33,11 +37,11 @@ func (s *Spool) write() {
 		s.mu.Lock()
 		b := s.batch
 		s.batch = batch{buf: s.spare.buf[:0], items: s.spare.items[:0]}
-		notes, moves, closed, taken := s.notes, s.moves, s.closed, s.now()
+		notes, moves, closed, taken, last := s.notes, s.moves, s.closed, s.now(), s.next-1
 		s.notes, s.moves = nil, nil
 		probe := s.failed != nil && s.now().Sub(s.base)-s.failedAt >= retryDisk
 		s.mu.Unlock()
-		s.commit(&b, notes, taken, moves, probe)
+		s.commit(&b, notes, last, taken, moves, probe)
 		clear(b.items)
 		if cap(b.buf) > maxPending/2 {
 			b.buf = nil // an outburst's buffer is not kept
@@ -55,8 +59,8 @@ func (s *Spool) write() {
 }
 
 // commit stores a batch, with the ends of records that were known when it was taken, and tells who waits for it.
-func (s *Spool) commit(b *batch, notes []uint64, taken time.Time, moves []move, probe bool) {
-	buf := noteFrames(b.buf, &s.salt, notes, taken)
+func (s *Spool) commit(b *batch, notes []uint64, last uint64, taken time.Time, moves []move, probe bool) {
+	buf := noteFrames(b.buf, &s.salt, notes, last, taken)
 	for _, m := range moves {
 		f := frame{kind: kindMove, id: m.id}
 		if m.aside {
@@ -132,6 +136,7 @@ func (s *Spool) over(e *entry) {
 	}
 	e.state = stateGone
 	e.segment.leave(e)
+	delete(s.unread, e)
 	s.notes = append(s.notes, e.id)
 	s.count.Add(-1)
 }
@@ -222,7 +227,8 @@ func (s *Spool) reclaim() {
 	}
 }
 
-// removeEmpty removes the oldest segments that hold nothing.
+// removeEmpty removes the oldest segments that hold nothing. The last one is kept while it is small; else a new one is
+// begun in its place, since a number must be on disk for none to be used again.
 func (s *Spool) removeEmpty() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,11 +237,19 @@ func (s *Spool) removeEmpty() {
 		if g.live > 0 || g.readers > 0 {
 			return
 		}
-		if g == s.active {
-			if s.count.Load() > 0 || len(s.batch.items) > 0 || g.size < segmentSize(s.max.Load())/4 {
+		if len(s.segments) == 1 {
+			if s.failed != nil || s.count.Load() > 0 || len(s.batch.items) > 0 || g.size < segmentSize(s.max.Load())/4 {
 				return
 			}
-			s.active, s.unsynced = nil, false // nothing is left: it begins anew
+			last := frame{kind: kindDone, id: s.next - 1, at: s.now().UnixNano()}
+			s.active, s.unsynced = nil, false
+			s.mu.Unlock()
+			_, _, err := s.store(appendFrame(nil, &s.salt, &last), true)
+			s.mu.Lock()
+			if err != nil {
+				return
+			}
+			continue
 		}
 		s.segments = s.segments[1:]
 		s.index.disk -= g.size
@@ -251,7 +265,7 @@ func (s *Spool) removeEmpty() {
 func (s *Spool) wasteful() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.segments) < 2 || s.segments[0] == s.active || s.failed != nil {
+	if len(s.segments) < 2 || s.segments[0] == s.active || s.failed != nil || s.now().Sub(s.base) < s.copyAt {
 		return false
 	}
 	most := s.max.Load()
@@ -284,6 +298,12 @@ func (s *Spool) copyForward() bool {
 		raw := make([]byte, e.size) // off and size change only here
 		_, err := g.file.ReadAt(raw, int64(e.off))
 		f, size, _ := parseFrame(raw, &g.salt)
+		if (err != nil || size == 0) && s.mayRead(e, err) {
+			s.mu.Lock()
+			g.cursor, s.copyAt = 0, s.now().Sub(s.base)+retryDisk
+			s.mu.Unlock()
+			return false
+		}
 		if err != nil || size == 0 {
 			s.spoilt(g, e, int(e.off), raw)
 			places[i] = -1
@@ -312,6 +332,7 @@ func (s *Spool) copyForward() bool {
 			continue // over meanwhile
 		}
 		g.live -= int64(e.size)
+		delete(s.unread, e)
 		e.off = uint32(at) + uint32(places[i])
 		to.add(e)
 	}
@@ -319,6 +340,23 @@ func (s *Spool) copyForward() bool {
 		g.entries, g.cursor = nil, 0
 	}
 	return true
+}
+
+// mayRead tells, after a failed read, whether the record may still be there: the disk gave an error instead of bytes,
+// and not for unreadTime yet.
+func (s *Spool) mayRead(e *entry, err error) bool {
+	if err == nil || errors.Is(err, io.EOF) {
+		return false // what was read is not what was written
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now().Sub(s.base)
+	since, before := s.unread[e]
+	if !before {
+		since = now
+		s.unread[e] = since
+	}
+	return now-since < unreadTime
 }
 
 // spoilt gives up a record whose bytes are not what was written; they are kept
