@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,10 +27,14 @@ const addressesFile = "addresses.json"
 // the state directory, so that a crash leaves nothing behind for ever. All
 // methods are safe for concurrent use.
 type Addresses struct {
-	dir string
+	dir   string
+	log   *zap.Logger
+	place string // where this process's interfaces are: what was put elsewhere is gone
 
-	mu  sync.Mutex
-	own map[assigned]bool
+	mu      sync.Mutex
+	own     map[assigned]bool
+	written []byte // what the disk has
+	unnoted bool   // the disk does not take it, which was said
 }
 
 // assigned is one address on one interface.
@@ -36,30 +43,57 @@ type assigned struct {
 	Address   netip.Addr `json:"address"`
 }
 
+// noted is one of them in the file. Place is empty in files of before it was kept.
+type noted struct {
+	assigned
+	Place string `json:"place,omitempty"`
+}
+
 // NewAddresses reads what an earlier run left on interfaces. It changes
-// nothing. stateDir "" keeps no memory.
-func NewAddresses(stateDir string) (*Addresses, error) {
-	a := &Addresses{dir: stateDir, own: map[assigned]bool{}}
+// nothing. stateDir "" keeps no memory. log (nil: nobody) is told when the disk takes no notes.
+func NewAddresses(stateDir string, log *zap.Logger) (*Addresses, error) {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	a := &Addresses{dir: stateDir, log: log, place: interfacesPlace(), own: map[assigned]bool{}}
 	if stateDir == "" {
 		return a, nil
 	}
-	b, err := os.ReadFile(filepath.Join(stateDir, addressesFile))
+	path := filepath.Join(stateDir, addressesFile)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return a, nil
 	}
-	var list []assigned
+	var list []noted
 	if err == nil {
 		err = json.Unmarshal(b, &list)
 	}
 	if err != nil {
-		return a, fmt.Errorf("reading %s: %w", addressesFile, err)
+		return a, fmt.Errorf("reading %s: %w (remove the file: what an earlier run may have left on an interface then stays there)", path, err)
 	}
 	for _, x := range list {
-		if x.Interface != "" && x.Address.IsValid() { // what is not whole must take nobody's address away
-			a.own[x] = true
+		// What is not whole must take nobody's address away, nor what a boot took away
+		// already: the same address, if it is there, is somebody else's.
+		if x.Interface != "" && x.Address.IsValid() && (x.Place == "" || x.Place == a.place) {
+			a.own[x.assigned] = true
 		}
 	}
+	a.written = b
 	return a, nil
+}
+
+// interfacesPlace names this boot of the host and the network namespace; "" if that
+// cannot be told.
+func interfacesPlace() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	namespace, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + " " + namespace
 }
 
 // Apply makes the interfaces have the addresses of every entry with `assign`:
@@ -67,7 +101,8 @@ func NewAddresses(stateDir string) (*Addresses, error) {
 // not choose an anycast address as a source, and without duplicate address
 // detection. Addresses that it put there earlier and that are wanted no more
 // are taken away. It needs CAP_NET_ADMIN. On errors it goes on with the others
-// and returns all.
+// and returns all. A disk that takes no notes is none of them: what that risks, an
+// address that outlives a crash, is less than a node that does not start.
 func (a *Addresses) Apply(anycast []AnycastConfig) error {
 	want := map[assigned]bool{}
 	for i := range anycast {
@@ -90,7 +125,8 @@ func (a *Addresses) Apply(anycast []AnycastConfig) error {
 			// Noted before it is done: a crash in between must not make the
 			// address look like somebody else's.
 			a.own[x] = true
-			errs = append(errs, a.save(), x.add())
+			a.save()
+			errs = append(errs, x.add())
 		}
 	}
 	for _, x := range sorted(a.own) {
@@ -98,7 +134,8 @@ func (a *Addresses) Apply(anycast []AnycastConfig) error {
 			errs = append(errs, a.remove(x))
 		}
 	}
-	return errors.Join(append(errs, a.save())...)
+	a.save()
+	return errors.Join(errs...)
 }
 
 // Release takes away all that Apply put on interfaces: the last step of a stop.
@@ -112,12 +149,24 @@ func (a *Addresses) remove(x assigned) error {
 	return nil
 }
 
-func (a *Addresses) save() error {
-	b, err := json.Marshal(sorted(a.own))
-	if err != nil {
-		return fmt.Errorf("encoding addresses: %w", err)
+// save writes down what is ours unless the disk has it.
+func (a *Addresses) save() {
+	list := []noted{}
+	for _, x := range sorted(a.own) {
+		list = append(list, noted{x, a.place})
 	}
-	return saveFile(a.dir, addressesFile, b)
+	b, err := json.Marshal(list)
+	if err != nil || bytes.Equal(b, a.written) || len(list) == 0 && a.written == nil {
+		return // what was read or parsed can be written
+	}
+	err = saveFile(a.dir, addressesFile, b)
+	switch {
+	case err == nil:
+		a.written = b
+	case !a.unnoted:
+		a.log.Error("which addresses were put on interfaces cannot be noted: after a crash they would stay there", zap.Error(err))
+	}
+	a.unnoted = err != nil
 }
 
 func sorted(m map[assigned]bool) []assigned {

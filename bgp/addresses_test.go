@@ -4,11 +4,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // TestA23AddressesComeAndGo runs itself again in a network namespace of its
@@ -77,7 +80,7 @@ func testAddresses(t *testing.T) {
 	}
 	dir := t.TempDir()
 	fresh := func() *Addresses {
-		a, err := NewAddresses(dir)
+		a, err := NewAddresses(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,6 +108,17 @@ func testAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
+	// What an earlier boot noted is gone with it: the address that is there now is
+	// somebody else's.
+	note := `[{"interface":"lo","address":"192.0.2.99","place":"another boot net:[1]"}]`
+	if err := os.WriteFile(filepath.Join(dir, addressesFile), []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh().Release(); err != nil {
+		t.Error(err)
+	}
+	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
+	testNoNotes(t, entry, expect)
 	wrong := entry
 	wrong.Assign = "nothing0"
 	if err := a.Apply([]AnycastConfig{wrong}); err == nil || !strings.Contains(err.Error(), "nothing0") {
@@ -113,4 +127,34 @@ func testAddresses(t *testing.T) {
 	if err := a.Release(); err != nil {
 		t.Error(err)
 	}
+}
+
+// testNoNotes: a disk that takes no notes hinders nobody, and is told once.
+func testNoNotes(t *testing.T, entry AnycastConfig, expect func(...string)) {
+	core, log := observer.New(zap.ErrorLevel)
+	// A file where the state directory should be takes nothing, from root either.
+	dir := filepath.Join(t.TempDir(), "file")
+	a, err := NewAddresses(dir, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Apply(nil); err != nil || log.Len() > 0 {
+		t.Errorf("with nothing to note: %v, %v", err, log.All())
+	}
+	for range 2 {
+		if err := a.Apply([]AnycastConfig{entry}); err != nil {
+			t.Errorf("without notes: %v", err)
+		}
+		expect("127.0.0.1/8", "192.0.2.99/32", "192.0.2.53/32", "2001:db8::53/128 deprecated", "::1/128")
+	}
+	if log.Len() != 1 {
+		t.Errorf("it is told %d times: %v", log.Len(), log.All())
+	}
+	if err := a.Release(); err != nil {
+		t.Error(err)
+	}
+	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
 }

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -14,21 +16,26 @@ import (
 // assign puts the anycast addresses on their interfaces (A23), before anything
 // listens on them, and takes away what a run that was killed has left there.
 func (n *Node) assign(c *config.Config) (err error) {
-	if n.addresses, err = bgp.NewAddresses(n.state.path); err != nil {
+	if n.addresses, err = bgp.NewAddresses(n.state.path, n.log); err != nil {
 		return err
 	}
-	if err := n.addresses.Apply(c.Anycast); err != nil {
+	return assigning(n.addresses.Apply(c.Anycast))
+}
+
+// assigning says of an error where it comes from, and what may help.
+func assigning(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("anycast[].assign: %w (it needs CAP_NET_ADMIN)", err)
 	}
-	return nil
+	return fmt.Errorf("anycast[].assign: %w", err)
 }
 
 // assignMore adds the addresses of next to those of running; none leaves yet.
 func (n *Node) assignMore(running, next *config.Config) error {
-	if err := n.addresses.Apply(slices.Concat(next.Anycast, running.Anycast)); err != nil {
-		return fmt.Errorf("anycast[].assign: %w (it needs CAP_NET_ADMIN)", err)
-	}
-	return nil
+	return assigning(n.addresses.Apply(slices.Concat(next.Anycast, running.Anycast)))
 }
 
 // assignLess takes away the addresses that running had and the configuration
