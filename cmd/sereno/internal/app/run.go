@@ -31,9 +31,8 @@ func Run(o Options, w io.Writer) error {
 		log.Warn("configuration: " + warning.String())
 	}
 
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	stops, reloads, end := hear()
+	defer end()
 
 	n, err := start(c, o, log, level)
 	if err != nil {
@@ -42,13 +41,22 @@ func Run(o Options, w io.Writer) error {
 	log.Info("running", zap.String("version", o.Build.Version), zap.String("config", o.Path), zap.Int("services", len(n.shape.Load().fronts)))
 	notify(log, daemon.SdNotifyReady)
 	defer n.startWatchdog()()
-	n.serve(signals)
+	n.serve(stops, reloads)
 	log.Info("stopped")
 	return nil
 }
 
+// hear begins to take signals. Each kind has its own room: however many reloads are asked
+// for while one is under way, they are one more, and no stop is lost behind them.
+func hear() (stops, reloads <-chan os.Signal, end func()) {
+	stop, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(reload, syscall.SIGHUP)
+	return stop, reload, func() { signal.Stop(stop); signal.Stop(reload) }
+}
+
 // serve follows signals until the node has stopped.
-func (n *Node) serve(signals <-chan os.Signal) {
+func (n *Node) serve(stops, reloads <-chan os.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var stopped chan struct{}
@@ -56,21 +64,22 @@ func (n *Node) serve(signals <-chan os.Signal) {
 		select {
 		case <-stopped:
 			return
-		case s := <-signals:
-			switch {
-			case s == syscall.SIGHUP && stopped != nil:
+		case <-reloads:
+			if stopped != nil {
 				n.log.Warn("not reloading: the node is stopping")
-			case s == syscall.SIGHUP:
-				n.reloadBySignal(ctx)
-			case stopped != nil:
+				continue
+			}
+			n.reloadBySignal(ctx)
+		case s := <-stops:
+			if stopped != nil {
 				n.log.Warn("stopping at once", zap.Stringer("signal", s))
 				cancel()
-			default:
-				n.log.Info("stopping: routes first, then what is in flight", zap.Stringer("signal", s))
-				notify(n.log, daemon.SdNotifyStopping)
-				stopped = make(chan struct{})
-				go func() { defer close(stopped); n.stop(ctx) }()
+				continue
 			}
+			n.log.Info("stopping: routes first, then what is in flight", zap.Stringer("signal", s))
+			notify(n.log, daemon.SdNotifyStopping)
+			stopped = make(chan struct{})
+			go func() { defer close(stopped); n.stop(ctx) }()
 		}
 	}
 }

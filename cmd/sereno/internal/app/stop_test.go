@@ -17,12 +17,56 @@ import (
 // serving runs serve; the channel it returns is closed when serve has ended.
 func (s *site) serving() (chan<- os.Signal, <-chan struct{}) {
 	signals, ended := make(chan os.Signal, 4), make(chan struct{})
+	stops, reloads := make(chan os.Signal), make(chan os.Signal)
 	n := s.node
 	go func() {
 		defer close(ended)
-		n.serve(signals)
+		n.serve(stops, reloads)
+	}()
+	go func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case given := <-signals:
+				to := stops
+				if given == syscall.SIGHUP {
+					to = reloads
+				}
+				select {
+				case <-ended:
+				case to <- given:
+				}
+			}
+		}
 	}()
 	return signals, ended
+}
+
+// TestA14NoStopIsLostBehindReloads: a node that is busy with a reload hears of a stop,
+// however often it is told to reload meanwhile.
+func TestA14NoStopIsLostBehindReloads(t *testing.T) {
+	stops, reloads, end := hear()
+	defer end()
+	for range 10 {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond) // or the kernel would make one of them
+	}
+	for range 2 {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-stops:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the stop was lost")
+		}
+	}
+	if len(reloads) != 1 {
+		t.Errorf("%d reloads wait", len(reloads))
+	}
 }
 
 func ends(t *testing.T, ended <-chan struct{}, limit time.Duration) time.Duration {
