@@ -108,16 +108,7 @@ func testAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
-	// What an earlier boot noted is gone with it: the address that is there now is
-	// somebody else's.
-	note := `[{"interface":"lo","address":"192.0.2.99","place":"another boot net:[1]"}]`
-	if err := os.WriteFile(filepath.Join(dir, addressesFile), []byte(note), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := fresh().Release(); err != nil {
-		t.Error(err)
-	}
-	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
+	testOtherBoot(t, dir, expect)
 	testNoNotes(t, entry, expect)
 	wrong := entry
 	wrong.Assign = "nothing0"
@@ -152,6 +143,23 @@ func testNoNotes(t *testing.T, entry AnycastConfig, expect func(...string)) {
 	}
 	if log.Len() != 1 {
 		t.Errorf("it is told %d times: %v", log.Len(), log.All())
+	}
+	if err := a.Release(); err != nil {
+		t.Error(err)
+	}
+	expect("127.0.0.1/8", "192.0.2.99/32", "::1/128")
+}
+
+// testOtherBoot: what an earlier boot noted is gone with it, and the address that is there
+// now is somebody else's.
+func testOtherBoot(t *testing.T, dir string, expect func(...string)) {
+	note := `[{"interface":"lo","address":"192.0.2.99","place":"another boot net:[1]"}]`
+	if err := os.WriteFile(filepath.Join(dir, addressesFile), []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := NewAddresses(dir, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := a.Release(); err != nil {
 		t.Error(err)
