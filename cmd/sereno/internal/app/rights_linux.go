@@ -72,8 +72,11 @@ func keepCapabilities(kept ...cap.Value) error {
 			}
 		}
 	}
-	if err := now.SetProc(); err != nil {
-		return err
+	// Where a service manager has given no more, capset(2) may be forbidden, too.
+	if diff, err := now.Cf(had); err != nil || diff != 0 {
+		if err := now.SetProc(); err != nil {
+			return err
+		}
 	}
 	if len(has) == 0 {
 		return nil
