@@ -196,7 +196,7 @@ func copyBucket(from *bolt.Bucket, db *bolt.DB, name []byte) error {
 			}
 			to.FillPercent = 0.9
 			for n := 0; k != nil && n < copyMost; n++ {
-				if v == nil || len(k) == 0 || len(k) > bolt.MaxKeySize || len(v) > bolt.MaxValueSize {
+				if !whole(k, v) || len(k) == 0 {
 					return fmt.Errorf("%w: something strange in %s", errDamaged, name)
 				}
 				if err := to.Put(k, v); err != nil {
@@ -230,7 +230,11 @@ func (l *Ledger) load(tx *bolt.Tx) (beat time.Time, err error) {
 	if meta == nil {
 		return beat, unusable("it belongs to another program")
 	}
-	name, number, _ := strings.Cut(string(meta.Get(keyFormat)), " ")
+	title := meta.Get(keyFormat)
+	if len(title) > maxItem {
+		return beat, unusable("it is damaged: its name cannot be read")
+	}
+	name, number, _ := strings.Cut(string(title), " ")
 	switch {
 	case name != formatName:
 		return beat, unusable("it belongs to another program")
@@ -246,6 +250,9 @@ func (l *Ledger) load(tx *bolt.Tx) (beat time.Time, err error) {
 	}
 	beat = timeOf(binary.BigEndian.Uint64(meta.Get(keyBeat)))
 	err = tx.Bucket(bucketObjects).ForEach(func(k, v []byte) error {
+		if !whole(k, v) {
+			return unusable("it is damaged: an object cannot be read")
+		}
 		o, ok := parseObject(string(v))
 		if len(k) != 4 || !ok || l.books[o] != nil {
 			return unusable("it is damaged: an object cannot be read")

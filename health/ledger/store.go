@@ -23,6 +23,13 @@ var (
 	keyBeat   = []byte("beat") // the books' time when the file was last written (8)
 )
 
+// maxItem is more than any key or value has that was ever written. bbolt believes what a damaged page says of their
+// lengths, and what is behind the file in memory would be taken for a part of it.
+const maxItem = 64 << 10
+
+// whole tells whether bbolt gives something that may have been written.
+func whole(k, v []byte) bool { return k != nil && v != nil && len(k) <= maxItem && len(v) <= maxItem }
+
 var errCount = fmt.Errorf("%w: a count cannot be read", errDamaged)
 
 func timeOf(ns uint64) time.Time {
@@ -148,7 +155,7 @@ func entriesOf(tx *bolt.Tx, id uint32, each func(entry)) error {
 	prefix := binary.BigEndian.AppendUint32(nil, id)
 	c := log.Cursor()
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		if len(k) != 12 || len(v) < 1 || v[0] >= byte(numStates) {
+		if len(k) != 12 || !whole(k, v) || len(v) < 1 || v[0] >= byte(numStates) {
 			return unusable("it is damaged: a change cannot be read")
 		}
 		each(entry{at: timeOf(binary.BigEndian.Uint64(k[4:])), state: State(v[0]), cause: string(v[1:])})
