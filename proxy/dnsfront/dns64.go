@@ -187,6 +187,25 @@ func made(d *dns64, kind rewrite, question, msg []byte, most uint32) []byte {
 	return out
 }
 
+// outgrows tells whether what is made of msg cannot have room octets, without making it: an
+// answer with thousands of addresses takes a millisecond, and a client over UDP gets none of it.
+func outgrows(kind rewrite, msg []byte, r *dnswire.Reply, room int) bool {
+	if len(msg) <= room/2 || dnswire.ParseReply(msg, r) != nil { // a record of A grows by 12 octets, from 15 at least
+		return false
+	}
+	const leastRecord, leastAAAA = 1 + 10, 1 + 10 + 16
+	least := 0
+	for _, at := range r.TTLs[:min(dnswire.ANCount(msg), len(r.TTLs))] {
+		switch typ := int(msg[at-4])<<8 | int(msg[at-3]); {
+		case kind == rewriteCNAME:
+			least += leastRecord
+		case typ == dnswire.TypeA:
+			least += leastAAAA
+		}
+	}
+	return least > room
+}
+
 // knownNone sends a waiter on to A if the cache knows that there is no AAAA for it.
 func (w *worker) knownNone(wt *waiter, key []byte, qlen int, hash uint64) bool {
 	set, h, r := w.t.set, &w.t.h, &w.reply

@@ -172,6 +172,59 @@ func TestD63AnAnswerThatCameMeanwhileLeadsToA(t *testing.T) {
 	}
 }
 
+// An answer with very many addresses is not made for a client over UDP, who gets TC=1.
+func TestD63WhatCannotFitIsNotMade(t *testing.T) {
+	many := func(n int) func(q *request) [][]byte {
+		return func(q *request) [][]byte {
+			m := q.reply(dns.RcodeSuccess)
+			m.AuthenticatedData = true
+			if x := q.msg.Question[0]; x.Qtype == dns.TypeA {
+				for i := range n {
+					m.Answer = append(m.Answer, mustRR(q.r.t, fmt.Sprintf("%s 60 IN A 192.0.%d.%d", x.Name, i/256, i%256)))
+				}
+			}
+			m.Compress = true
+			if out := packed(q.r.t, m); q.tcp || len(out) <= 1232 {
+				return [][]byte{out}
+			}
+			m.Truncated, m.Answer = true, nil
+			return [][]byte{packed(q.r.t, m)}
+		}
+	}
+	f := newFront(t, setup{handle: many(1000), config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+	for range 2 { // from a backend, and from the cache
+		q := withOPT(asking("www.example.", dns.TypeAAAA), 1232, true)
+		if m := f.ask(q); !m.Truncated || m.AuthenticatedData || m.Rcode != 0 || len(m.Answer) != 0 {
+			t.Error(m)
+		}
+		if m := f.askTCP(q); len(m.Answer) != 1000 {
+			t.Error(len(m.Answer))
+		}
+	}
+	var r dnswire.Reply
+	d := newDNS64(&DNS64Config{Prefix: "64:ff9b::/96"})
+	told := 0
+	for n := range 100 {
+		m := asking(".", dns.TypeA) // the shortest owner
+		m.Response = true
+		for range n {
+			m.Answer = append(m.Answer, mustRR(t, ". 60 IN A 192.0.2.1"))
+		}
+		raw := packed(t, m)
+		for _, room := range []int{501, 1221} {
+			if outgrows(rewriteA, raw, &r, room) {
+				told++
+				if out := made(d, rewriteA, raw[12:17], raw, 60); len(out) <= room {
+					t.Errorf("%d records: %d octets fit into %d", n, len(out), room)
+				}
+			}
+		}
+	}
+	if told < 100 {
+		t.Errorf("told of %d", told)
+	}
+}
+
 func TestD63PTRIsMappedBack(t *testing.T) {
 	f := newFront(t, setup{handle: sixless, config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
 	for range 2 {

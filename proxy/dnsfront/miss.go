@@ -465,18 +465,22 @@ func (w *worker) giveCached(f *flight, wt *waiter, stale bool) bool {
 
 // giveMade answers a waiter whose answer is made from the answer to another question.
 func (w *worker) giveMade(wt *waiter, msg []byte, source Source, x extra, keepAA bool) bool {
-	made := made(w.t.set.dns64, wt.rewrite, wt.question(), msg, wt.most)
-	if made == nil {
-		w.giveFailure(wt, failTimeout)
-		return true
+	head := dnswire.HeaderLen + wt.qlen
+	buf, n, whole := w.buffer(wt), head, false
+	if wt.transport == UDP && outgrows(wt.rewrite, msg, &w.reply, wt.room()) {
+		copy(buf, msg[:dnswire.HeaderLen])
+		dnswire.SetFlags(buf, dnswire.Flags(buf)&^dnswire.FlagAD)
+	} else {
+		made := made(w.t.set.dns64, wt.rewrite, wt.question(), msg, wt.most)
+		if made == nil {
+			w.giveFailure(wt, failTimeout)
+			return true
+		}
+		if whole = len(made) <= wt.room() && len(made) <= len(buf); whole {
+			n = len(made)
+		}
+		copy(buf, made[:n])
 	}
-	buf := w.buffer(wt)
-	n := len(made)
-	whole := n <= wt.room() && n <= len(buf)
-	if !whole {
-		n = dnswire.HeaderLen + wt.qlen
-	}
-	copy(buf, made[:n])
 	n = w.s.finish(w.t.set, buf, n, &wt.ask, wt.question(), whole, keepAA, x)
 	w.give(wt, buf, n, source, x.rcode)
 	return true
