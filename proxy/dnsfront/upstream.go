@@ -116,7 +116,12 @@ func (l *attemptList) remove(a *attempt) {
 // just have been lost. false: nobody could be asked.
 func (w *worker) try(f *flight, again bool) bool {
 	for f.attempts < f.most {
-		b := f.pool.Pick(nameHash(f.name()), &f.tried)
+		var b *pool.Backend
+		if f.attempts == 0 {
+			b = f.pool.PickIn(&w.run, nameHash(f.name()), &f.tried)
+		} else {
+			b = f.pool.Pick(nameHash(f.name()), &f.tried)
+		}
 		if b == nil && again {
 			f.tried.Reset()
 			b = f.pool.Pick(nameHash(f.name()), &f.tried)

@@ -30,6 +30,7 @@ type worker struct {
 	spare     []*attempt
 	oldest    []*attemptList // attempts without a reply
 	round     uint64         // counts turns of the loop
+	run       pool.Run       // of the batch of clients' queries at hand
 	reply     dnswire.Reply
 	kbuf      [maxKey]byte
 	big       [dnswire.MaxMessage + 1]byte // where answers for connections are built
@@ -181,6 +182,7 @@ func (w *worker) prepare(batch []udp.Packet) {
 // clients answers what it can of a batch at once, and sends the rest on its way.
 func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 	t := &w.t
+	w.run = pool.NewRun(len(batch))
 	closing := w.s.closing.Load()
 	for i := range batch {
 		w.at = i
@@ -214,6 +216,7 @@ func (w *worker) clients(c *udp.Conn, l *listener, batch []udp.Packet) {
 		case dropped, faulted:
 		}
 	}
+	w.run = pool.Run{}
 	t.latencies(w.s)
 }
 

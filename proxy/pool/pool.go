@@ -148,7 +148,11 @@ func (p *Pool) rebuild() {
 // don't look at it. tried may be nil for a request that is never retried: it is
 // given to no backend on trial while another is up.
 func (p *Pool) Pick(hash uint64, tried *Tried) *Backend {
-	s := p.snapshot.Load()
+	return p.pickFrom(p.snapshot.Load(), hash, tried)
+}
+
+// pickFrom is Pick by a snapshot.
+func (p *Pool) pickFrom(s *snapshot, hash uint64, tried *Tried) *Backend {
 	retry := tried != nil && tried.n > 0
 	for i := range s.tiers {
 		t := &s.tiers[i]

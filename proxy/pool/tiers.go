@@ -39,6 +39,7 @@ type entry struct {
 	admit uint64
 	// scaled is weight × share: what random and hash go by.
 	scaled float64
+	run    float64 // scaled, of the tier's largest
 }
 
 const full = 1 << 32
@@ -47,6 +48,7 @@ const full = 1 << 32
 type tier struct {
 	entries    []entry
 	slow       bool         // one of them is in a slow start
+	inRuns     bool         // requests of one batch may go to one of them together
 	alias      alias        // random, least-outstanding
 	sequence   []uint16     // round-robin
 	rendezvous *winnerTable // hash, with many backends
@@ -114,10 +116,11 @@ func rankOf(s health.State, backup bool) (int, bool) {
 
 // prepare works out what picks would otherwise work out each time.
 func (t *tier) prepare(p policy) {
-	most := 0.0
+	most, heaviest := 0.0, 0.0
 	for i := range t.entries {
 		e := &t.entries[i]
 		most = max(most, e.scaled/float64(e.weight))
+		heaviest = max(heaviest, e.scaled)
 	}
 	for i := range t.entries {
 		e := &t.entries[i]
@@ -125,10 +128,12 @@ func (t *tier) prepare(p policy) {
 		// once still serves everything.
 		e.admit = uint64(e.scaled / float64(e.weight) / most * full)
 		t.slow = t.slow || e.admit < full
+		e.run = e.scaled / heaviest
 	}
 	switch p {
 	case random, leastOutstanding:
 		t.alias = newAlias(t.entries)
+		t.inRuns = p == leastOutstanding && len(t.entries) > scanAll
 	case roundRobin:
 		t.sequence = newSequence(t.entries)
 	case hashed:
