@@ -3,6 +3,7 @@ package dnsfront
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -435,5 +436,47 @@ func TestD27BrokenConnectionFailsOnlyItsOwnQueries(t *testing.T) {
 			t.Errorf("%d connections to one backend", n)
 		}
 		r.mu.Unlock()
+	}
+}
+
+// What a worker reads together goes to few backends of a large pool, so that it leaves in few batches.
+func TestD53ABatchGoesToFewOfManyBackends(t *testing.T) {
+	const backends, queries = 32, 64
+	f := newFront(t, setup{workers: 1, backends: backends})
+	w := f.workers[0]
+	client, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(f.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_ = client.SetDeadline(time.Now().Add(20 * time.Second))
+	least := backends
+	for round := range 20 {
+		before := make([]int64, backends)
+		for i, r := range f.resolvers {
+			before[i] = r.asked.Load()
+		}
+		w.book.mu.Lock() // what comes meanwhile is read together
+		for i := range queries {
+			if _, err := client.Write(packed(t, asking(unique(round*queries+i), dns.TypeA))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.book.mu.Unlock()
+		for range queries {
+			if _, err := client.Read(make([]byte, 512)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked := 0
+		for i, r := range f.resolvers {
+			if r.asked.Load() > before[i] {
+				asked++
+			}
+		}
+		least = min(least, asked)
+	}
+	if least > queries/8+2 { // one is read by itself before; and a retry on a busy machine is no harm either
+		t.Errorf("%d queries at once went to %d backends at the best", queries, least)
 	}
 }
