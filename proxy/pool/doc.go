@@ -12,7 +12,7 @@
 // backend for the same key under `hash`; retries stay inside their budget.
 //
 // In the order of a request: pool.go (Pick), tiers.go (the snapshot), balance.go
-// and its policies (least.go, rendezvous.go, sequence.go, alias.go), backend.go
-// (what a backend counts), budget.go (retries). peek.go tells what Pick would give
+// and its policies (least.go, rendezvous.go, sequence.go, alias.go), run.go (what
+// requests of one batch share), backend.go (what a backend counts), budget.go (retries). peek.go tells what Pick would give
 // without asking it.
 package pool
