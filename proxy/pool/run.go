@@ -38,7 +38,7 @@ func (p *Pool) PickIn(run *Run, hash uint64, tried *Tried) *Backend {
 	}
 	run.left = 0
 	if t := s.first(); run.length > 1 && t != nil && t.inRuns {
-		if e, n := t.run(run.length); e != nil && e.claim(tried) {
+		if e, n := t.run(run.length, tried); e != nil && e.claim(tried) {
 			run.snapshot, run.backend, run.left = s, e.Backend, n-1
 			tried.Add(e.Backend)
 			return e.Backend
@@ -49,7 +49,7 @@ func (p *Pool) PickIn(run *Run, hash uint64, tried *Tried) *Backend {
 
 // first is the tier of those that are up, or of the hot spares; nil: none is up.
 func (s *snapshot) first() *tier {
-	for i := range firstNotUp {
+	for i := range tierBackup + 1 {
 		if t := &s.tiers[i]; len(t.entries) > 0 {
 			return t
 		}
@@ -60,7 +60,7 @@ func (s *snapshot) first() *tier {
 // run chooses as least does, and says for how many requests. Backends are drawn evenly, and their runs are as long as
 // they have weight: rounded at random, so that a weight is kept that is far below the largest. nil: nobody that was
 // drawn has a run.
-func (t *tier) run(length int) (*entry, int) {
+func (t *tier) run(length int, tried *Tried) (*entry, int) {
 	var best leader
 	n := 0
 	for range samples {
@@ -69,9 +69,12 @@ func (t *tier) run(length int) (*entry, int) {
 		if l == 0 {
 			continue
 		}
-		if best.meet(e, nil); best.entry == e {
+		if best.meet(e, tried); best.entry == e {
 			n = l
 		}
+	}
+	if best.entry != nil && best.room > 0 {
+		n = 1 // on trial: few at a time
 	}
 	return best.entry, n
 }

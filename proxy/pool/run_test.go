@@ -165,3 +165,28 @@ func TestD23ARunEndsWithItsBackend(t *testing.T) {
 		}
 	}
 }
+
+// A backend on trial has its few requests at a time, and does have them.
+func TestA04ABackendOnTrialBeginsNoRun(t *testing.T) {
+	g := newGroup(t, "least-outstanding", equals(32)...)
+	g.onTrial("b0")
+	b := g.Backend("b0")
+	got := 0
+	for range 200 {
+		var held []*Backend
+		run := NewRun(64)
+		for range 64 {
+			held = append(held, g.PickIn(&run, 0, new(Tried)))
+			if b.InFlight() > 2 {
+				t.Fatalf("on trial it has %d in flight", b.InFlight())
+			}
+		}
+		got += int(b.InFlight())
+		for _, h := range held {
+			h.Done()
+		}
+	}
+	if got == 0 {
+		t.Error("it was given nothing that could show what it does")
+	}
+}
