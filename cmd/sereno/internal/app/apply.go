@@ -1,6 +1,10 @@
 package app
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -49,7 +53,7 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 	if err := n.assignMore(running.config, next); err != nil {
 		return undo, err
 	}
-	if err := n.door.Update(doorsOf(next)); err != nil {
+	if err := n.openDoors(next); err != nil {
 		return undo, err
 	}
 	undo = append(undo, func() { n.undid(n.door.Update(doorsOf(running.config))) })
@@ -86,6 +90,17 @@ func (n *Node) prepare(running, s *shape, moves []move) (undo undo, err error) {
 		s.fronts[m.at] = m.old
 	}
 	return undo, nil
+}
+
+// openDoors opens the API's doors as next has them. A node that was started with the socket
+// elsewhere may have given away writing at its new place.
+func (n *Node) openDoors(next *config.Config) error {
+	err := n.door.Update(doorsOf(next))
+	moved := filepath.Dir(next.Admin.Socket) != filepath.Dir(n.first.Admin.Socket)
+	if n.o.Confine && moved && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w (a running node makes a socket only in the directory where it was started with one: leave it there, or restart)", err)
+	}
+	return err
 }
 
 func (n *Node) undid(err error) {

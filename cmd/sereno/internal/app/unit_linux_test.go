@@ -187,6 +187,32 @@ dns: [{name: d, listen: ["127.0.0.1:0"], pool: p, cache: {entries: 1000}}]
 			return errors.New("it may write elsewhere")
 		}
 	}
-	n.stop(context.Background())
+	defer n.stop(context.Background())
+	return movesSocket(n, c, errno == 0)
+}
+
+// movesSocket has a reload put the socket where a confined node may not write.
+func movesSocket(n *Node, c *config.Config, landlocked bool) error {
+	moved := *c
+	moved.Admin.Socket = filepath.Join(filepath.Dir(c.Path), "run2", "admin.sock")
+	n.change.Lock()
+	err := n.turnInto(n.shape.Load(), &moved)
+	n.change.Unlock()
+	if landlocked && (err == nil || !strings.Contains(err.Error(), "or restart")) {
+		return fmt.Errorf("a socket elsewhere: %w", err)
+	}
 	return nil
+}
+
+// TestO31UnitTriesForEver: five starts that fail within ten seconds, at boot before an
+// interface is there, would be the last ones by systemd's default.
+func TestO31UnitTriesForEver(t *testing.T) {
+	unit, err := os.ReadFile("../../../../deploy/systemd/sereno.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(string(unit), "[Service]")
+	if !strings.Contains(before, "\nStartLimitIntervalSec=0\n") {
+		t.Error("systemd gives up after some tries")
+	}
 }
