@@ -186,16 +186,19 @@ func spoolDir(stateDir, service string) string {
 	return filepath.Join(stateDir, "spool", url.PathEscape(service))
 }
 
-// openSpool opens the service's spool when it is wanted and not open. A service
-// without its spool still serves; mu is held.
+// openSpool opens the service's spool when it is wanted, or was and is not empty, and
+// not open. A service without its spool still serves; mu is held.
 func (s *Service) openSpool() {
 	c := &s.options.Config.Accounting
-	if s.options.StateDir == "" || s.spool.Load() != nil || len(s.options.Config.Acct) == 0 || !c.Spool {
+	if s.options.StateDir == "" || s.spool.Load() != nil {
 		return
 	}
 	dir := spoolDir(s.options.StateDir, s.options.Config.Name)
 	if err := settleSpool(dir); err != nil {
 		s.logger.Error("the spool of a renamed service", zap.Error(err))
+	}
+	if (len(s.options.Config.Acct) == 0 || !c.Spool) && !spool.Exists(dir) {
+		return
 	}
 	sp, err := spool.Open(spool.Options{
 		Dir: dir, Node: s.options.Node, MaxBytes: int64(c.SpoolMax), Coalesce: c.CoalesceInterim, Now: s.now,

@@ -128,16 +128,8 @@ func (w *worker) staleEvent(p []byte) bool {
 // reason the one to drop the request when the backend does not serve it.
 func (w *worker) routeCoA(peers []coaPeer, secret *radwire.Secret, p []byte) (nas netip.Addr, cause uint32, reason Reason) {
 	s := w.service.sessions
-	named := false
-	for _, typ := range nasAttrs {
-		v := w.ix.FirstValue(p, typ)
-		if v == nil || nas.IsValid() {
-			continue
-		}
-		named = true
-		nas = w.nasOf(typ, v)
-	}
 	keys := s.keys(p, &w.ix)
+	nas, named := w.nasNamed(keys, p)
 	if named && !nas.IsValid() {
 		return nas, causeNotRoutable, NumReasons
 	}
@@ -163,24 +155,6 @@ func (w *worker) routeCoA(peers []coaPeer, secret *radwire.Secret, p []byte) (na
 		}
 	}
 	return nas, 0, ReasonForbidden
-}
-
-// nasOf is the address of the NAS with that name: where its own requests come
-// from, or the address that it names when that is a client's.
-func (w *worker) nasOf(typ byte, v []byte) netip.Addr {
-	if n, ok := makeNASName(typ, v); ok {
-		if a, ok := w.service.sessions.named(n); ok {
-			return a
-		}
-	}
-	if typ == radwire.AttrNASIdentifier {
-		return w.view.clients.address(v)
-	}
-	a, ok := netip.AddrFromSlice(v)
-	if a = a.Unmap(); !ok || w.view.clients.lookup(a) == nil {
-		return netip.Addr{}
-	}
-	return a
 }
 
 // address is that of the client of this name, if it is a single one.

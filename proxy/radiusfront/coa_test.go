@@ -351,7 +351,7 @@ func TestR50SessionTableIsBounded(t *testing.T) {
 	}
 	for i := range maxNames + 100 {
 		n, _ := makeNASName(32, fmt.Append(nil, i))
-		s.name(n, nas[0])
+		s.name(n, nas[0], true)
 	}
 	if len(s.names) != maxNames {
 		t.Errorf("%d names", len(s.names))

@@ -254,3 +254,24 @@ func TestR42ALateAnswerEndsTheSending(t *testing.T) {
 		t.Errorf("%d copies, %+v", n, st)
 	}
 }
+
+// TestR41WhatIsLeftIsDeliveredAlsoWithoutASpool: a node that is started with the spool off still owes what was acknowledged.
+func TestR41WhatIsLeftIsDeliveredAlsoWithoutASpool(t *testing.T) {
+	dir := t.TempDir()
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(dir, setup{backends: []*server{backend}}))
+	f.spooled(3)
+	if err := f.s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	backend.setAnswer(accept)
+	off := setup{backends: []*server{backend}, config: func(c *Config) { c.Accounting.Spool = false }}
+	f = newFront(t, withSpool(dir, off))
+	f.untilSpool("all is delivered", func(s *SpoolStats) bool { return s.Delivered == 3 && s.Records == 0 })
+	if f.s.SpoolAccepts() {
+		t.Error("it stores")
+	}
+	if f = newFront(t, withSpool(t.TempDir(), off)); f.s.Spool() != nil {
+		t.Error("a spool was made")
+	}
+}

@@ -64,7 +64,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 	e.hash, e.dest, e.conn, e.auth = hash, pkt.Dest, c, auth
 	e.code, e.id, e.kind, e.signed = code, p[1], k, signed
 	if len(w.view.coaPeers) > 0 {
-		w.learnName(pkt.Peer.Addr(), p)
+		w.learnName(pkt.Peer.Addr(), signed || k == KindAcct, p)
 	}
 	w.forward(e, cl, secret, p)
 }

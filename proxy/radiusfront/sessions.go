@@ -14,10 +14,6 @@ const (
 	// maxSessions bounds the sessions that are known; over it the one that was
 	// heard of longest ago is forgotten.
 	maxSessions = 1 << 20
-	// maxNames bounds the NAS names that are known.
-	maxNames = 65536
-	// maxNameLen is the longest NAS-Identifier that is remembered.
-	maxNameLen = 64
 )
 
 // Values of Acct-Status-Type (RFC 2866 section 5.1).
@@ -29,27 +25,6 @@ const (
 	acctOff     = 8
 )
 
-// nasName is what a NAS calls itself: NAS-Identifier, NAS-IP-Address or
-// NAS-IPv6-Address with its value.
-type nasName struct {
-	typ byte
-	len byte
-	val [maxNameLen]byte
-}
-
-func makeNASName(typ byte, v []byte) (nasName, bool) {
-	if len(v) == 0 || len(v) > maxNameLen {
-		return nasName{}, false
-	}
-	n := nasName{typ: typ, len: byte(len(v))}
-	copy(n.val[:], v)
-	return n, true
-}
-
-// nasAttrs are the attributes by which a NAS names itself, in the order in
-// which they are believed.
-var nasAttrs = [...]byte{radwire.AttrNASIdentifier, radwire.AttrNASIPAddress, radwire.AttrNASIPv6Address}
-
 // sessions are the open sessions of a service (R50), for all workers.
 type sessions struct {
 	seed maphash.Seed
@@ -60,7 +35,7 @@ type sessions struct {
 	pools []string                 // by number
 	nases []*nasState              // by number
 	open  map[netip.Addr]*nasState // by NAS
-	names map[nasName]netip.Addr
+	names map[nasName]nasClaims
 
 	freeStates *nasState // to be used again
 }
@@ -77,7 +52,7 @@ type nasState struct {
 }
 
 func newSessions(most int) *sessions {
-	return &sessions{seed: maphash.MakeSeed(), max: most, open: map[netip.Addr]*nasState{}, names: map[nasName]netip.Addr{}}
+	return &sessions{seed: maphash.MakeSeed(), max: most, open: map[netip.Addr]*nasState{}, names: map[nasName]nasClaims{}}
 }
 
 // hash is never 0, which stands for an absent attribute.
@@ -272,40 +247,4 @@ func (s *sessions) userOf(k sessionKeys, nas netip.Addr) (user uint64) {
 		user = e.user
 	}
 	return user
-}
-
-// learnName notes what the NAS at an address calls itself, once for each
-// worker and change.
-func (w *worker) learnName(nas netip.Addr, p []byte) {
-	for _, typ := range nasAttrs {
-		n, ok := makeNASName(typ, w.ix.FirstValue(p, typ))
-		if !ok || w.names[n] == nas {
-			continue
-		}
-		if len(w.names) >= maxNames {
-			clear(w.names)
-		}
-		w.names[n] = nas
-		w.service.sessions.name(n, nas)
-	}
-}
-
-func (s *sessions) name(n nasName, nas netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.names[n]; !known && len(s.names) >= maxNames {
-		for old := range s.names { // any: who is still there tells its name again
-			delete(s.names, old)
-			break
-		}
-	}
-	s.names[n] = nas
-}
-
-// named is the address of the NAS that calls itself so.
-func (s *sessions) named(n nasName) (netip.Addr, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, ok := s.names[n]
-	return a, ok
 }

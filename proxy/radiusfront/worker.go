@@ -46,8 +46,8 @@ type worker struct {
 	buffers      buffers
 	upstreams    map[*pool.Backend]*upstream
 	nases        map[netip.AddrPort]*upstream
-	retired      []*upstream            // take nothing new; closed when nothing is in use
-	names        map[nasName]netip.Addr // part of the service's sessions
+	retired      []*upstream          // take nothing new; closed when nothing is in use
+	names        map[nasName]toldName // part of the service's sessions
 	generation   uint64
 	leaving      bool // requests of a fallen backend wait for their turn to move
 	closing      bool
@@ -107,7 +107,7 @@ func newWorker(s *Service, v *view) *worker {
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand)
 	w := &worker{
 		service: s, logger: s.logger, clock: s.now, started: s.base, view: v,
-		upstreams: map[*pool.Backend]*upstream{}, nases: map[netip.AddrPort]*upstream{}, names: map[nasName]netip.Addr{},
+		upstreams: map[*pool.Backend]*upstream{}, nases: map[netip.AddrPort]*upstream{}, names: map[nasName]toldName{},
 		sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
 		generation: v.generation(),
 	}

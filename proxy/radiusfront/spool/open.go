@@ -59,6 +59,15 @@ func Open(o Options) (*Spool, error) {
 	return s, nil
 }
 
+// Exists tells whether a directory may hold records.
+func Exists(dir string) bool {
+	names, _ := os.ReadDir(dir) // what cannot be read, Open will tell
+	return slices.ContainsFunc(names, func(n os.DirEntry) bool {
+		_, _, is := parseSegmentName(n.Name())
+		return is
+	})
+}
+
 // claim makes the directory this node's and locks it.
 func claim(dir, node string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
