@@ -23,12 +23,15 @@ var (
 	keyBeat   = []byte("beat") // the books' time when the file was last written (8)
 )
 
-// maxItem is more than any key or value has that was ever written. bbolt believes what a damaged page says of their
-// lengths, and what is behind the file in memory would be taken for a part of it.
-const maxItem = 64 << 10
+// No key and no value that was ever written is longer. bbolt believes what a damaged page says of their lengths, and
+// what is behind the file in memory would be taken for a part of it.
+const (
+	maxKey  = 64
+	maxItem = 64 << 10
+)
 
 // whole tells whether bbolt gives something that may have been written.
-func whole(k, v []byte) bool { return k != nil && v != nil && len(k) <= maxItem && len(v) <= maxItem }
+func whole(k, v []byte) bool { return k != nil && v != nil && len(k) <= maxKey && len(v) <= maxItem }
 
 var errCount = fmt.Errorf("%w: a count cannot be read", errDamaged)
 
