@@ -1,0 +1,69 @@
+package dnsfront
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
+)
+
+// TestD50WhoNeverReadsHTTP2IsLetGo: answers that fill the connection, and a client that
+// never takes an octet of them. WriteTimeout ends streams only.
+func TestD50WhoNeverReadsHTTP2IsLetGo(t *testing.T) {
+	const streams, records = 100, 4000 // as many as tcp.max_pipelined allows, of 64,000 octets
+	f, _, doh, _, roots := secured(t, func(c *Config) { c.TCP.IdleTimeout = time.Second })
+	for _, r := range f.resolvers {
+		r.set(func(q *request) [][]byte {
+			m := q.reply(dns.RcodeSuccess)
+			m.Truncated = !q.tcp
+			for i := 0; q.tcp && i < records; i++ {
+				m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.msg.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: net.IPv4(192, 0, byte(i>>8), byte(i))})
+			}
+			return [][]byte{packed(t, m)}
+		})
+	}
+	f.askTCP(asking("www.example.", dns.TypeA))
+	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
+	}}
+	c, err := (&tls.Dialer{NetDialer: &small, Config: &tls.Config{RootCAs: roots, NextProtos: []string{"h2"}}}).DialContext(t.Context(), "tcp", doh.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	var out, block bytes.Buffer
+	out.WriteString(http2.ClientPreface)
+	frames, e := http2.NewFramer(&out, nil), hpack.NewEncoder(&block)
+	query := base64.RawURLEncoding.EncodeToString(packed(t, asking("www.example.", dns.TypeA)))
+	const window = 1 << 30 // it says that it takes everything
+	err = errors.Join(frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}), frames.WriteWindowUpdate(0, window))
+	for id := uint32(1); id < 2*streams; id += 2 {
+		block.Reset()
+		for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "dns.example.net"}, {":path", "/dns-query?dns=" + query}} {
+			err = errors.Join(err, e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}))
+		}
+		err = errors.Join(err, frames.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the connection", func() bool { return f.Stats().Connections == 1 })
+	if _, err := c.Write(out.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its end", func() bool { return f.Stats().Connections == 0 && f.streams.requests.Load() == 0 })
+	n, _ := io.Copy(io.Discard, c) // what the kernels held; then its end
+	if n < 1 || n >= streams*records*16 {
+		t.Errorf("%d octets were on their way: the connection was never full", n)
+	}
+}
