@@ -39,6 +39,7 @@ type batched struct {
 	g    *Group
 	io   *mmsg
 	poll *poller
+	now  func() time.Time
 
 	mu   sync.Mutex
 	byFD []*Conn // index: descriptor
@@ -54,7 +55,7 @@ func newBatched(g *Group) (*batched, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batched{g: g, poll: p, io: newMmsg(g.batch, g.maxPacket)}, nil
+	return &batched{g: g, poll: p, now: time.Now, io: newMmsg(g.batch, g.maxPacket)}, nil
 }
 
 // standstill is how long after the last look what was found to be ready may be out of date, because the process may have
@@ -65,7 +66,7 @@ const (
 )
 
 func (b *batched) run() error {
-	last, again := time.Now(), 0
+	last, again := b.now(), 0
 	yielded := last
 	for {
 		look := b.poll.wait
@@ -81,7 +82,7 @@ func (b *batched) run() error {
 		}
 		b.turn(b.events[:n])
 		// What came while we stood still is read before timers say that it did not.
-		now := time.Now()
+		now := b.now()
 		late := now.Sub(last) > standstill
 		last = now
 		if late && again < standstillLooks {

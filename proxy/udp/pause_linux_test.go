@@ -1,121 +1,96 @@
 package udp
 
 import (
-	"bufio"
-	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestWhatCameInAPauseIsReadBeforeTimers: a process that stood still reads what lies there before a Flush tells the
-// handler how late it is.
+// handler how late it is. The pause falls where it does most harm: after the sockets were looked at, with nothing there.
 func TestWhatCameInAPauseIsReadBeforeTimers(t *testing.T) {
-	if os.Getenv("SERENO_TEST_PAUSED") == "1" {
-		standing()
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestWhatCameInAPauseIsReadBeforeTimers$")
-	cmd.Env = append(os.Environ(), "SERENO_TEST_PAUSED=1")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	in := bufio.NewReader(out)
-	addr, err := in.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := client(t, netip.MustParseAddrPort(strings.TrimSpace(addr)))
-	const pauses = 5
-	timersFirst := 0
-	for range pauses {
-		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		inState(t, cmd.Process.Pid, "T")
-		send(t, u, strconv.FormatInt(time.Now().UnixNano(), 10))
-		time.Sleep(2 * standstill)
-		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		first, err := in.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first != "read\n" {
-			timersFirst++
-		}
-	}
-	// On a busy machine a stop may fall between the last look and the timers. Without another look they all do.
-	if timersFirst > pauses/2 {
-		t.Errorf("after %d of %d pauses timers came before what was sent was read", timersFirst, pauses)
-	}
-}
-
-// standing is the process that is stopped: it says where it listens, and after each pause what came first.
-func standing() {
 	g, err := NewGroup(GroupConfig{})
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
 	c, err := g.Listen(netip.MustParseAddrPort("127.0.0.1:0"), ListenConfig{})
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	go func() {
-		for {
-			time.Sleep(standstill / 10)
-			g.Wake()
+	u := client(t, c.LocalAddr())
+	const pauses = 5
+	var slept time.Duration
+	sent, got, turns := 0, 0, 0
+	g.loop.(*batched).now = func() time.Time {
+		// Once in ten turns; never in the one that looks again, so that each has its own flush.
+		if turns++; turns%10 == 0 && sent < pauses && sent == got {
+			send(t, u, "x")
+			there := []unix.PollFd{{Fd: int32(c.end.(*socket).fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+			if n, err := unix.Poll(there, int(patience.Milliseconds())); n != 1 {
+				t.Error("what was sent does not come:", err)
+			}
+			sent++
+			slept += 2 * standstill
 		}
+		return time.Unix(0, 0).Add(slept)
+	}
+	done := make(chan error)
+	go func() {
+		done <- g.Run(&funcs{
+			receive: func(*Conn, []Packet) { got++ },
+			flush: func() {
+				if got < sent {
+					t.Errorf("after pause %d timers came before what was sent was read", sent)
+				}
+				if got == pauses {
+					g.Close()
+					return
+				}
+				g.Wake()
+			},
+		})
 	}()
-	fmt.Println(c.LocalAddr())
-	var flushed time.Time
-	panic(g.Run(&funcs{
-		receive: func(_ *Conn, batch []Packet) {
-			sent, err := strconv.ParseInt(string(batch[0].Data), 10, 64)
-			if err != nil {
-				panic(err)
-			}
-			if flushed.Sub(time.Unix(0, sent)) > standstill {
-				fmt.Println("timers")
-			} else {
-				fmt.Println("read")
-			}
-		},
-		flush: func() { flushed = time.Now() },
-	}))
+	g.Wake()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("the pauses don't end")
+	}
+	if got != pauses {
+		t.Errorf("%d of %d datagrams were read", got, pauses)
+	}
 }
 
-// inState waits until every thread of a process is in one of these states, by their letters in proc(5).
-func inState(t *testing.T, pid int, states string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-		if err != nil {
-			t.Fatal(err)
+// TestStandingStillAllTheTimeIsNoReasonToNeverFlush: where each turn is late, as on a machine that is far too slow, time
+// passes for the handler all the same.
+func TestStandingStillAllTheTimeIsNoReasonToNeverFlush(t *testing.T) {
+	g, err := NewGroup(GroupConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns, flushes := 0, 0
+	g.loop.(*batched).now = func() time.Time {
+		turns++
+		return time.Unix(0, 0).Add(time.Duration(turns) * 2 * standstill)
+	}
+	if _, err := g.Listen(netip.MustParseAddrPort("127.0.0.1:0"), ListenConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	g.Wake()
+	if err := g.Run(&funcs{flush: func() {
+		if flushes++; flushes == 3 {
+			g.Close()
 		}
-		all := len(files) > 0
-		for _, file := range files {
-			stat, err := os.ReadFile(file)
-			_, rest, found := strings.Cut(string(stat), ") ")
-			all = all && err == nil && found && strings.Contains(states, rest[:1])
-		}
-		if all {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("process %d is not in state %s", pid, states)
-		}
+		g.Wake()
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if turns < 3*(standstillLooks+1) || turns > 4*(standstillLooks+1) {
+		t.Errorf("%d turns for %d flushes, not %d for each", turns, flushes, standstillLooks+1)
 	}
 }
