@@ -216,19 +216,30 @@ func clientHello(t *testing.T, protocol string) []byte {
 	return hello
 }
 
-// handshakes has attackers that let the node do all the work of a TLS handshake, and do none: the same ClientHello
-// again and again.
+// handshakes has attackers at 36 addresses that let the node do all the work of a TLS handshake, and do none.
 func (a *attacked) handshakes(t *testing.T) {
+	a.flooded(t, 6, func(i, n int) netip.Addr { return a.lab.Addr(byte(60 + hostAttacker + 6*i + n%6)) })
+}
+
+// handshakesOfOne is the same from one address, with more connections at a time than it may have.
+func (a *attacked) handshakesOfOne(t *testing.T) {
+	a.flooded(t, mostPerClient+20, func(int, int) netip.Addr { return a.lab.Addr(hostAttacker + 60) })
+}
+
+// flooded has so many attackers send the same ClientHello again and again, the nth time from the address that from
+// says. Who comes anew over TLS meanwhile, with a handshake for each question, is served, and in time.
+func (a *attacked) flooded(t *testing.T, attackers int, from func(i, n int) netip.Addr) {
 	hello := map[way][]byte{overTLS: clientHello(t, "dot"), overHTTPS: clientHello(t, "h2")}
+	quiet := a.visits(t, time.Now().Add(300*time.Millisecond))
 	var made, refused atomic.Int64
 	var done sync.WaitGroup
 	end := time.Now().Add(attackTime())
-	for i := range 6 {
+	for i := range attackers {
 		w := []way{overTLS, overHTTPS}[i%2]
 		done.Go(func() {
 			buf := make([]byte, 4096)
 			for n := 0; time.Now().Before(end); n++ {
-				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(a.lab.Addr(byte(60 + hostAttacker + 6*i + n%6)))), Timeout: 5 * time.Second}
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(from(i, n))), Timeout: 5 * time.Second}
 				c, err := d.Dial("tcp", a.at(w).String())
 				if err != nil {
 					refused.Add(1)
@@ -248,11 +259,35 @@ func (a *attacked) handshakes(t *testing.T) {
 			}
 		})
 	}
+	under := a.visits(t, end)
 	done.Wait()
-	t.Logf("%d handshakes begun, %d refused", made.Load(), refused.Load())
+	most := 100*time.Millisecond + 5*quiet.Quantile(0.99)
+	t.Logf("%d handshakes begun, %d refused; %d new clients, p50 %s, p99 %s (quiet %s, at most %s)", made.Load(), refused.Load(), under.Count(),
+		under.Quantile(0.5), under.Quantile(0.99), quiet.Quantile(0.99), most)
 	if made.Load() == 0 {
 		t.Error("no handshake at all")
 	}
+	if under.Count() == 0 || under.Quantile(0.99) > most {
+		t.Errorf("%d new clients; p99 %s, at most %s", under.Count(), under.Quantile(0.99), most)
+	}
+}
+
+// visits has one client after the other connect over TLS, ask and leave, until the end, and tells how long each took.
+// None is turned away.
+func (a *attacked) visits(t *testing.T, end time.Time) (took load.Histogram) {
+	q := (&question{name: wire("www.example.test."), class: 1, typ: 1, flags: flagRD}).message(1)
+	for time.Now().Before(end) {
+		began := time.Now()
+		c := newClient(t)
+		m, err := c.try(overTLS, a.at(overTLS), q, 4*time.Second)
+		c.close()
+		if err != nil || m[3]&15 != 0 {
+			t.Errorf("a new client over TLS: %x, %v", m, err)
+		}
+		took.Add(time.Since(began))
+		time.Sleep(time.Until(began.Add(10 * time.Millisecond)))
+	}
+	return took
 }
 
 // slowReader is a client that asks and never reads.

@@ -132,6 +132,7 @@ func TestE2EAttack(t *testing.T) {
 		{"a backend over TCP that never ends", a.dripping},
 		{"connections without an end", a.connections},
 		{"TLS handshakes", a.handshakes},
+		{"TLS handshakes from one address", a.handshakesOfOne},
 		{"pipelines", a.pipelines},
 		{"zone transfers", a.transfers},
 		{"names for metrics and pages", a.names},

@@ -1,7 +1,10 @@
 package lab_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -134,6 +137,47 @@ func TestLabEndsWithoutATrace(t *testing.T) {
 		if left, err := filepath.Glob("/run/netns/*-[12]"); err != nil || len(left) > 0 {
 			t.Errorf("%s: left %v, %v", signal, left, err)
 		}
+	}
+}
+
+// TestSoakInterruptedTellsWhatItKnows: Ctrl-C in its middle, and the last line is a verdict that says so, the evidence is
+// kept, and no process and no namespace stays.
+func TestSoakInterruptedTellsWhatItKnows(t *testing.T) {
+	before, kept := spaces(t), t.TempDir()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "soak"), "--sereno", filepath.Join(programs, "sereno"),
+		"--for", "5m", "--seed", "1", "--rate-dns", "200", "--rate-radius", "20", "--keep", kept)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for in := bufio.NewScanner(out); in.Scan(); {
+		lines = append(lines, in.Text())
+		if strings.Contains(in.Text(), "two sites serve") {
+			time.AfterFunc(time.Second, func() { _ = cmd.Process.Signal(os.Interrupt) }) // while clients ask
+		}
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 || errs.Len() > 0 {
+		t.Errorf("%v, not exit code 1; on stderr: %s", err, &errs)
+	}
+	t.Logf("\n%s", strings.Join(lines, "\n"))
+	if last := lines[len(lines)-1]; !strings.Contains(last, "VERDICT: INTERRUPTED, and the books not compared; 0 things did not hold; 5m0s, seed 1, ") || strings.Contains(last, "DNS 0 asked") {
+		t.Errorf("the last line is %q", last)
+	}
+	for _, name := range []string{"events.log", "lab/node-1.log"} {
+		if info, err := os.Stat(filepath.Join(kept, name)); err != nil || info.Size() == 0 {
+			t.Errorf("the evidence has no %s: %v", name, err)
+		}
+	}
+	eventually(t, os.Interrupt, "no process in the namespaces", func() bool { return !beyond(spaces(t), before) })
+	if left, err := filepath.Glob("/run/netns/*-[12]"); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
 
