@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"sereno/bench/load"
 )
 
 // unchecked is TLS whose certificate is the test's own.
