@@ -30,7 +30,7 @@ func (s *soak) verdict() bool {
 		for _, w := range m.unbalanced {
 			s.broke("counters: %s", w)
 		}
-		if scrapes == 0 {
+		if scrapes == 0 && !s.interrupted {
 			s.broke("no scrape")
 		}
 		for name, text := range m.never {

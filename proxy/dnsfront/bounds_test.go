@@ -104,7 +104,7 @@ func TestO30EveryTableShowsItsBound(t *testing.T) {
 	c := f.stream()
 	writeFrame(t, c, packed(t, asking("www.example.", dns.TypeA)))
 	readFrame(t, c)
-	want := map[string]int64{"connections": 1, "queued-bytes": 0, "https-requests": 0, "in-flight": 0, "cache-entries": 1, "blocked-names": 2}
+	want := map[string]int64{"connections": 1, "queued-bytes": 0, "handshakes": 0, "https-requests": 0, "in-flight": 0, "cache-entries": 1, "blocked-names": 2}
 	until(t, "what was written to be counted out", func() bool { return f.streams.queued.Load() == 0 })
 	for _, table := range f.Stats().Tables {
 		if n, ok := want[table.Name]; !ok || table.Entries != n || table.Limit < 1 || table.Entries > table.Limit {

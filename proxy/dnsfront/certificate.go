@@ -84,10 +84,10 @@ func (c *certificate) expires() time.Time {
 }
 
 // tlsConfig is how connections are taken: TLS 1.2 at least, the given protocols (ALPN),
-// and whatever certificate counts when a client comes.
+// whatever certificate counts when a client comes, and each client in its turn.
 func (s *Service) tlsConfig(which func(*settings) *certificate, protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: protocols,
+		MinVersion: tls.VersionTLS12, NextProtos: protocols, GetConfigForClient: s.hello,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if c := which(s.settings.Load()); c != nil {
 				return c.current.Load(), nil

@@ -67,7 +67,7 @@ func (c *capped) Accept() (net.Conn, error) {
 		}
 		peer, local := addrOf(conn.RemoteAddr()).Addr(), addrOf(conn.LocalAddr()).Addr()
 		if c.s.streams.admit(peer, local) {
-			return &cappedConn{Conn: conn, s: c.s, peer: peer}, nil
+			return &cappedConn{Conn: &shaking{Conn: conn, s: c.s, peer: peer}, s: c.s, peer: peer}, nil
 		}
 		_ = conn.Close() // nothing was promised
 	}

@@ -116,7 +116,7 @@ func New(o Options) (*Service, error) {
 	set.limiter = newLimiter(&o.Config.RateLimit, s.seed, nil)
 	s.log.blockLists(set.blockSaid)
 	s.settings.Store(set)
-	s.streams.init(s)
+	s.streams.init(s, o.Workers)
 	s.tcpUp.init(s)
 	for i := range o.Workers {
 		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain})
@@ -376,6 +376,7 @@ func (s *Service) tables(set *settings, st *Stats) []insight.Table {
 	tables := []insight.Table{
 		{Name: insight.TableConnections, Entries: st.Connections, Limit: int64(set.cfg.TCP.MaxConnections)},
 		{Name: insight.TableQueued, Entries: s.streams.queued.Load(), Limit: s.maxQueued},
+		{Name: insight.TableHandshakes, Entries: s.streams.handshakes.now(), Limit: int64(s.streams.handshakes.limit)},
 		{Name: insight.TableHTTPS, Entries: s.streams.requests.Load(), Limit: maxRequests},
 		{Name: insight.TableInFlight, Entries: s.load.Load(), Limit: s.maxLoad},
 	}

@@ -43,6 +43,8 @@ type streams struct {
 	wg     sync.WaitGroup
 	large  atomic.Int64 // queries above ordinaryQuery that are being read
 
+	handshakes handshakes
+
 	queued   atomic.Int64 // octets of answers that clients have not taken
 	requests atomic.Int64 // over HTTPS, being answered
 	refused  [NumRefusals]atomic.Uint64
@@ -58,12 +60,13 @@ const (
 	RefusedLong                       // too many long queries are being read
 	RefusedSlow                       // it does not take its answers
 	RefusedRequests                   // too many requests over HTTPS
+	RefusedHandshake                  // its TLS handshake waited too long for its turn
 	NumRefusals
 )
 
 // String is the reason as a metric's label.
 func (r Refusal) String() string {
-	return [...]string{"max-connections", "max-per-client", "long-queries", "slow-reader", "https-requests", "unknown"}[min(r, NumRefusals)]
+	return [...]string{"max-connections", "max-per-client", "long-queries", "slow-reader", "https-requests", "handshakes", "unknown"}[min(r, NumRefusals)]
 }
 
 // mayQueue tells whether a connection may have has octets of answers, the last of size,
@@ -78,9 +81,10 @@ func mayQueue(all, most, has, size int64) bool {
 	return has <= leastQueued
 }
 
-func (x *streams) init(s *Service) {
+func (x *streams) init(s *Service, workers int) {
 	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Addr]int{}
 	x.tls = s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot")
+	x.handshakes.init(workers)
 }
 
 // stream is one connection: a goroutine that reads queries and one that writes answers
@@ -133,7 +137,7 @@ func (x *streams) add(l *listener, c net.Conn) {
 		return
 	}
 	if l.transport == TLS {
-		c = tls.Server(c, x.tls)
+		c = tls.Server(&shaking{Conn: c, s: x.s, peer: peer.Addr()}, x.tls)
 	}
 	x.mu.Lock()
 	st := &stream{s: x.s, conn: c, peer: peer, local: local, transport: l.transport,

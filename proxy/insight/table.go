@@ -10,6 +10,7 @@ type Table struct {
 const (
 	TableConnections = "connections"      // of clients over TCP, TLS and HTTPS
 	TableQueued      = "queued-bytes"     // of answers that clients have not taken
+	TableHandshakes  = "handshakes"       // of TLS, that are worked at
 	TableHTTPS       = "https-requests"   // being answered
 	TableInFlight    = "in-flight"        // what waits for a backend
 	TableCache       = "cache-entries"    //
