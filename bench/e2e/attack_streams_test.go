@@ -220,17 +220,17 @@ func clientHello(t *testing.T, protocol string) []byte {
 
 // handshakes has attackers at 36 addresses that let the node do all the work of a TLS handshake, and do none.
 func (a *attacked) handshakes(t *testing.T) {
-	a.flooded(t, 6, func(i, n int) netip.Addr { return a.lab.Addr(byte(60 + hostAttacker + 6*i + n%6)) })
+	a.flooded(t, 300, func(i int) netip.Addr { return a.lab.Addr(byte(60 + hostAttacker + i%36)) })
 }
 
 // handshakesOfOne is the same from one address, with more connections at a time than it may have.
 func (a *attacked) handshakesOfOne(t *testing.T) {
-	a.flooded(t, mostPerClient+20, func(int, int) netip.Addr { return a.lab.Addr(hostAttacker + 60) })
+	a.flooded(t, mostPerClient+20, func(int) netip.Addr { return a.lab.Addr(hostAttacker + 60) })
 }
 
-// flooded has so many attackers send the same ClientHello again and again, the nth time from the address that from
-// says. Who comes anew over TLS meanwhile, with a handshake for each question, is served, and in time.
-func (a *attacked) flooded(t *testing.T, attackers int, from func(i, n int) netip.Addr) {
+// flooded has so many attackers send the same ClientHello again and again, the ith from the address that from says. Who
+// comes anew over TLS meanwhile, with a handshake for each question, is served, and in time.
+func (a *attacked) flooded(t *testing.T, attackers int, from func(i int) netip.Addr) {
 	hello := map[way][]byte{overTLS: clientHello(t, "dot"), overHTTPS: clientHello(t, "h2")}
 	quiet := a.visits(t, time.Now().Add(300*time.Millisecond))
 	var made, refused atomic.Int64
@@ -240,8 +240,8 @@ func (a *attacked) flooded(t *testing.T, attackers int, from func(i, n int) neti
 		w := []way{overTLS, overHTTPS}[i%2]
 		done.Go(func() {
 			buf := make([]byte, 4096)
-			for n := 0; time.Now().Before(end); n++ {
-				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(from(i, n))), Timeout: 5 * time.Second}
+			for time.Now().Before(end) {
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(asPort(from(i))), Timeout: 5 * time.Second}
 				c, err := d.Dial("tcp", a.at(w).String())
 				if err != nil {
 					refused.Add(1)
