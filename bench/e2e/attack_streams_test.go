@@ -220,7 +220,7 @@ func clientHello(t *testing.T, protocol string) []byte {
 
 // handshakes has attackers at 36 addresses that let the node do all the work of a TLS handshake, and do none.
 func (a *attacked) handshakes(t *testing.T) {
-	a.flooded(t, 300, func(i int) netip.Addr { return a.lab.Addr(byte(60 + hostAttacker + i%36)) })
+	a.flooded(t, 150, func(i int) netip.Addr { return a.lab.Addr(byte(60 + hostAttacker + i%36)) })
 }
 
 // handshakesOfOne is the same from one address, with more connections at a time than it may have.
