@@ -56,6 +56,9 @@ func (n *Node) assignLess(running *config.Config) {
 		case <-n.done:
 			return // the stop takes all of them away
 		}
+		// A reload that is under way has put addresses there that are not in the shape yet.
+		n.change.Lock()
+		defer n.change.Unlock()
 		if err := n.addresses.Apply(n.shape.Load().config.Anycast); err != nil {
 			n.log.Error("taking addresses from their interface", zap.Error(err))
 		}
