@@ -263,7 +263,7 @@ func (a *attacked) flooded(t *testing.T, attackers int, from func(i int) netip.A
 	}
 	under := a.visits(t, end)
 	done.Wait()
-	most := 100*time.Millisecond + 5*quiet.Quantile(0.99)
+	most := 250*time.Millisecond + 5*quiet.Quantile(0.99) // the attackers take the machine's time too
 	t.Logf("%d handshakes begun, %d refused; %d new clients, p50 %s, p99 %s (quiet %s, at most %s)", made.Load(), refused.Load(), under.Count(),
 		under.Quantile(0.5), under.Quantile(0.99), quiet.Quantile(0.99), most)
 	if made.Load() == 0 {
