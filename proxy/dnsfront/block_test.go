@@ -26,13 +26,14 @@ func blockFile(t testing.TB, text string) string {
 
 func TestD64Names(t *testing.T) {
 	legs(t, func(t *testing.T, plain bool) {
-		file := blockFile(t, "\ufeff# a court's order\nBad.Example\nevil.test.   # with a remark\n\nnot a name\n"+strings.Repeat("x", 64)+"\nbücher.example\n")
+		file := blockFile(t, "\ufeff# a court's order\nBad.Example\nevil.test.   # with a remark\n\nnot a name\n"+strings.Repeat("x", 64)+"\nbücher.example\n*.wild.example\n*.\n")
 		f := newFront(t, setup{plain: plain, config: func(c *Config) {
 			c.Block = []BlockConfig{{File: file, Format: "names", Action: "nxdomain", Reason: "censored"}}
 		}})
 		for name, blocked := range map[string]bool{
 			"bad.example.": true, "WWW.bad.Example.": true, "a.b.evil.test.": true, "xbad.example.": false, "example.": false, "test.": false,
 			"www.xn--bcher-kva.example.": true, "www.good.example.": false,
+			"www.wild.example.": true, "wild.example.": false,
 		} {
 			m := f.ask(withOPT(asking(name, dns.TypeA), 1232, false))
 			if blocked != (m.Rcode == dns.RcodeNameError) || blocked != (ede(m) == 16) {
@@ -42,7 +43,7 @@ func TestD64Names(t *testing.T) {
 				t.Error("no SOA: ", m)
 			}
 		}
-		if said := f.settings.Load().blockSaid[0]; said.names != 3 || said.ignored != 2 || !strings.Contains(said.example, "line 5") {
+		if said := f.settings.Load().blockSaid[0]; said.names != 4 || said.ignored != 3 || !strings.Contains(said.example, "line 5") {
 			t.Errorf("%+v", said)
 		}
 	})

@@ -91,20 +91,22 @@ func (b *blockList) readLines(f io.Reader, hosts bool, rep *blockReport) error {
 			if hosts && isLocalName(word) {
 				continue
 			}
-			name, ok := blockName(word)
-			if !ok {
+			// Lists write *.name for all below a name.
+			bare, wild := strings.CutPrefix(word, "*.")
+			name, ok := blockName(bare)
+			if !ok || wild && hosts {
 				rep.ignore(n, word)
 				continue
 			}
-			hash := maphash.Bytes(b.seed, name)
-			if b.exact.add(hash, name, 0) {
+			hash, added := maphash.Bytes(b.seed, name), false
+			if !wild {
+				added = b.exact.add(hash, name, 0)
+			}
+			if !hosts && b.below.add(hash, name, 0) && wild || added {
 				rep.names++
 			}
 			if rep.names > b.max {
 				return b.tooLong()
-			}
-			if !hosts {
-				b.below.add(hash, name, 0)
 			}
 		}
 	}
