@@ -16,7 +16,8 @@
 //     nobody deletes and which is not in MaxBytes; together they take no more than that.
 //     A record for which the disk gives an error instead of bytes is asked for again, and
 //     is only given up as damaged after ten minutes.
-//   - A record's number is never used again, also after a restart of an empty spool.
+//   - A record's number is never used again, also after a restart of an empty spool, unless a
+//     disk that takes nothing had to be emptied.
 //   - A crash at any byte loses nothing that was acknowledged. A record that was
 //     delivered within 50 ms before it, or during the sync that was under way, may
 //     be delivered again; after a power loss, within about a second. Who reads the

@@ -228,7 +228,8 @@ func (s *Spool) reclaim() {
 }
 
 // removeEmpty removes the oldest segments that hold nothing. The last one is kept while it is small; else a new one is
-// begun in its place, since a number must be on disk for none to be used again.
+// begun in its place, since a number must be on disk for none to be used again. A disk that takes nothing gets its room
+// back all the same.
 func (s *Spool) removeEmpty() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,8 +238,8 @@ func (s *Spool) removeEmpty() {
 		if g.live > 0 || g.readers > 0 {
 			return
 		}
-		if len(s.segments) == 1 {
-			if s.failed != nil || s.count.Load() > 0 || len(s.batch.items) > 0 || g.size < segmentSize(s.max.Load())/4 {
+		if len(s.segments) == 1 && s.failed == nil {
+			if s.count.Load() > 0 || len(s.batch.items) > 0 || g.size < segmentSize(s.max.Load())/4 {
 				return
 			}
 			last := frame{kind: kindDone, id: s.next - 1, at: s.now().UnixNano()}
@@ -246,10 +247,12 @@ func (s *Spool) removeEmpty() {
 			s.mu.Unlock()
 			_, _, err := s.store(appendFrame(nil, &s.salt, &last), true)
 			s.mu.Lock()
-			if err != nil {
-				return
+			if err == nil {
+				continue
 			}
-			continue
+		}
+		if g == s.active {
+			s.active, s.unsynced = nil, false
 		}
 		s.segments = s.segments[1:]
 		s.index.disk -= g.size
