@@ -26,7 +26,8 @@ const hotBatches = 4
 //
 // yieldEvery is after what time they may have it in any case. A goroutine that holds a processor for 10 ms, of which it
 // may have waited most, is taken for one that does not give way: the runtime's monitor takes the processor from its
-// calls and looks every 20 µs what to take next. At 5,000 queries a second that was a twentieth of all that they cost.
+// calls, and looks every 20 µs what to take next. At 5,000 queries a second it woke up 2,300 times a second for that,
+// with this 130 times.
 const (
 	yieldAfter = 16 * DefaultBatch
 	yieldEvery = 4 * time.Millisecond
