@@ -120,12 +120,20 @@ func (l *Ledger) inherit(size int64) error {
 	if err != nil {
 		return err
 	}
+	file, err := os.Open(l.path)
+	if err != nil {
+		return errors.Join(err, guard(old.Close))
+	}
+	defer file.Close()
 	var beat time.Time
 	fresh := l.path + ".new"
 	err = guard(func() error {
 		return old.View(func(tx *bolt.Tx) (err error) {
 			if size < tx.Size() {
 				return unusable("it is torn: %d bytes are left of %d", size, tx.Size())
+			}
+			if err := checkPages(file, tx); err != nil {
+				return err
 			}
 			if beat, err = l.load(tx); err != nil {
 				return err
