@@ -335,8 +335,8 @@ func TestR50SessionTableIsBounded(t *testing.T) {
 	chained := map[sessionBy]int{}
 	for by := range sessionIndexes {
 		for i := range s.known.indexes[by] {
-			for _, r := range s.known.indexes[by][i].buckets {
-				for ; r != 0; r = s.known.at(r).links[by].next {
+			for _, slot := range s.known.indexes[by][i].slots {
+				for r := slot.ref; r != 0; r = s.known.at(r).links[by].next {
 					chained[by]++
 				}
 			}

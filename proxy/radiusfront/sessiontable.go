@@ -39,7 +39,7 @@ type session struct {
 	newer, older sessionRef
 }
 
-// sessionLink is a session's place among those whose key falls into the same bucket.
+// sessionLink is a session's place among those with the same key.
 type sessionLink struct{ next, prev sessionRef }
 
 const (
@@ -59,11 +59,21 @@ type sessionTable struct {
 }
 
 // sessionShard is a part of an index that grows by itself, so that growing never takes
-// long.
+// long: a hash table with linear probing, of which each key has one slot. To look for a
+// session, or to make room for more, hardly ever takes a look at another one: in a million
+// of them, each would have to be fetched from memory.
 type sessionShard struct {
-	buckets []sessionRef
-	n       int
+	slots []sessionSlot // a power of two, a quarter of them empty
+	n     int
 }
+
+// sessionSlot leads to the first session with a key; ref 0: it is empty.
+type sessionSlot struct {
+	tag uint32 // of the key; it also says where the slot should be
+	ref sessionRef
+}
+
+func sessionTag(key uint64) uint32 { return uint32(key >> 24) }
 
 func (t *sessionTable) at(r sessionRef) *session {
 	return &t.chunks[r/sessionChunk][r%sessionChunk]
@@ -73,38 +83,33 @@ func (t *sessionTable) shard(by sessionBy, key uint64) *sessionShard {
 	return &t.indexes[by][key>>56]
 }
 
-// bucket is where the chain of a key begins; the lowest bit of a hash says nothing. There
-// must be buckets.
-func (s *sessionShard) bucket(key uint64) *sessionRef {
-	return &s.buckets[key>>1&uint64(len(s.buckets)-1)]
+// slot is where a key's sessions are found, or the empty slot that it would take; nil if
+// there is none. There is an empty slot if there are any.
+func (t *sessionTable) slot(by sessionBy, key uint64) *sessionSlot {
+	s, tag := t.shard(by, key), sessionTag(key)
+	mask := uint32(len(s.slots) - 1)
+	for i := tag & mask; s.slots != nil; i = (i + 1) & mask {
+		if p := &s.slots[i]; p.ref == 0 || p.tag == tag && t.at(p.ref).key(by) == key {
+			return p
+		}
+	}
+	return nil
 }
 
 // first is a session with that key; 0: there is none.
 func (t *sessionTable) first(by sessionBy, key uint64) sessionRef {
-	s := t.shard(by, key)
-	if key == 0 || s.n == 0 {
+	if key == 0 {
 		return 0
 	}
-	return t.equal(by, key, *s.bucket(key))
+	p := t.slot(by, key)
+	if p == nil {
+		return 0
+	}
+	return p.ref
 }
 
 // next is another session with the same key as r.
-func (t *sessionTable) next(by sessionBy, r sessionRef) sessionRef {
-	e := t.at(r)
-	return t.equal(by, e.key(by), e.links[by].next)
-}
-
-// equal is the first session from r on that has the key.
-func (t *sessionTable) equal(by sessionBy, key uint64, r sessionRef) sessionRef {
-	for r != 0 {
-		e := t.at(r)
-		if e.key(by) == key {
-			return r
-		}
-		r = e.links[by].next
-	}
-	return 0
-}
+func (t *sessionTable) next(by sessionBy, r sessionRef) sessionRef { return t.at(r).links[by].next }
 
 // insert adds a session, the newest.
 func (t *sessionTable) insert(e session) {
@@ -122,36 +127,44 @@ func (t *sessionTable) insert(e session) {
 	*p = e
 	for by := range sessionIndexes {
 		if key := p.key(by); key != 0 {
-			s := t.shard(by, key)
-			if s.n++; s.n > len(s.buckets) {
-				t.grow(by, s)
-			}
-			t.link(by, s, r)
+			t.link(by, key, r)
 		}
 	}
 	t.linkAge(r)
 	t.n++
 }
 
-func (t *sessionTable) link(by sessionBy, s *sessionShard, r sessionRef) {
-	e := t.at(r)
-	head := s.bucket(e.key(by))
-	e.links[by] = sessionLink{next: *head}
-	if *head != 0 {
-		t.at(*head).links[by].prev = r
+// link makes r the first with its key.
+func (t *sessionTable) link(by sessionBy, key uint64, r sessionRef) {
+	p := t.slot(by, key)
+	if p == nil || p.ref == 0 {
+		s := t.shard(by, key)
+		s.n++
+		if s.n > len(s.slots)/4*3 {
+			s.grow()
+			p = t.slot(by, key)
+		}
+		p.tag = sessionTag(key)
+	} else {
+		t.at(p.ref).links[by].prev = r
 	}
-	*head = r
+	t.at(r).links[by] = sessionLink{next: p.ref}
+	p.ref = r
 }
 
-func (t *sessionTable) grow(by sessionBy, s *sessionShard) {
-	old := s.buckets
-	s.buckets = make([]sessionRef, max(8, 2*len(old)))
-	for _, r := range old {
-		for r != 0 {
-			next := t.at(r).links[by].next
-			t.link(by, s, r)
-			r = next
+func (s *sessionShard) grow() {
+	old := s.slots
+	s.slots = make([]sessionSlot, max(8, 2*len(old)))
+	mask := uint32(len(s.slots) - 1)
+	for _, o := range old {
+		if o.ref == 0 {
+			continue
 		}
+		i := o.tag & mask
+		for s.slots[i].ref != 0 {
+			i = (i + 1) & mask
+		}
+		s.slots[i] = o
 	}
 }
 
@@ -163,21 +176,41 @@ func (t *sessionTable) remove(r sessionRef) {
 		if key == 0 {
 			continue
 		}
-		s, l := t.shard(by, key), e.links[by]
-		s.n--
+		l := e.links[by]
+		if l.next != 0 {
+			t.at(l.next).links[by].prev = l.prev
+		}
 		if l.prev != 0 {
 			t.at(l.prev).links[by].next = l.next
 		} else {
-			*s.bucket(key) = l.next
-		}
-		if l.next != 0 {
-			t.at(l.next).links[by].prev = l.prev
+			t.shard(by, key).replace(sessionTag(key), r, l.next)
 		}
 	}
 	t.unlinkAge(r)
 	*e = session{newer: t.free}
 	t.free = r
 	t.n--
+}
+
+// replace has the slot of the session old lead to next, or empties it when that is 0.
+func (s *sessionShard) replace(tag uint32, old, next sessionRef) {
+	mask := uint32(len(s.slots) - 1)
+	i := tag & mask
+	for s.slots[i].ref != old {
+		i = (i + 1) & mask
+	}
+	if s.slots[i].ref = next; next != 0 {
+		return
+	}
+	s.n--
+	// What stands behind the gap and was to stand in it or before it moves up.
+	for j := (i + 1) & mask; s.slots[j].ref != 0; j = (j + 1) & mask {
+		if home := s.slots[j].tag & mask; (j-home)&mask >= (j-i)&mask {
+			s.slots[i] = s.slots[j]
+			s.slots[j] = sessionSlot{}
+			i = j
+		}
+	}
 }
 
 // renew makes a session the newest.
