@@ -49,6 +49,7 @@ type batched struct {
 	ready  [turnEvents]*Conn
 	hot    []*Conn // read in each turn without being asked for, and not in epoll's set
 	read   int     // datagrams since other goroutines last had the processor
+	unsent int     // of this turn, since what was answered was last sent
 }
 
 func newBatched(g *Group) (*batched, error) {
@@ -102,17 +103,15 @@ func (b *batched) run() error {
 // turn serves the hot sockets and what is ready.
 func (b *batched) turn(events []unix.EpollEvent) {
 	b.resolve(events)
-	read := 0
+	b.unsent = 0
 	kept := b.hot[:0]
 	for _, c := range b.hot {
 		if !c.hot {
 			continue
 		}
-		n := b.receive(c)
-		if read += n; n > 0 && n >= b.g.batch/2 || !b.cool(c, 0) {
+		if n := b.receive(c); n > 0 && n >= b.g.batch/2 || !b.cool(c, 0) {
 			kept = append(kept, c)
 		}
-		read = b.pause(read)
 	}
 	clear(b.hot[len(kept):])
 	b.hot = kept
@@ -126,21 +125,18 @@ func (b *batched) turn(events []unix.EpollEvent) {
 			b.unblock(c)
 		}
 		if events[i].Events&^unix.EPOLLOUT != 0 {
-			n := b.receive(c)
-			read += n
-			b.warm(c, n)
+			b.warm(c, b.receive(c))
 		}
-		read = b.pause(read)
 	}
 }
 
 // pause sends what was answered so far when enough was read.
-func (b *batched) pause(read int) int {
-	if read < turnBatches*b.g.batch {
-		return read
+func (b *batched) pause(read int) {
+	b.read += read
+	if b.unsent += read; b.unsent >= turnBatches*b.g.batch {
+		b.g.sendAll()
+		b.unsent = 0
 	}
-	b.g.sendAll()
-	return 0
 }
 
 // warm takes a socket that has filled some batches in a row out of epoll's set: it is read in each turn without being
@@ -184,19 +180,25 @@ func (b *batched) resolve(events []unix.EpollEvent) {
 	}
 }
 
-// receive reads one batch from c and hands it on. It returns how many datagrams it took from the kernel.
+// receive reads one batch from c and hands it on; of joined datagrams it may be several. It returns how many messages it
+// took from the kernel.
 func (b *batched) receive(c *Conn) int {
-	s := c.end.(*socket)
-	n, errno := b.io.recv(c, s)
+	r := b.io.receiver(c)
+	n, errno := r.recv(c, c.end.(*socket))
 	if errno != 0 {
 		if errno != unix.EAGAIN && errno != unix.EBADF {
 			b.g.fail(c, errno)
 		}
 		return 0
 	}
-	b.read += n
-	b.g.received(c, b.io.packets(c, n))
-	return n
+	for {
+		batch := r.packets()
+		if len(batch) == 0 {
+			return n
+		}
+		b.g.received(c, batch)
+		b.pause(len(batch))
+	}
 }
 
 // send sends what is queued on c.
@@ -310,6 +312,7 @@ func (b *batched) listen(c *Conn, addr netip.AddrPort, cfg ListenConfig) error {
 	if c.segment = cfg.Segment && segments(s.fd); c.segment {
 		c.queue.peers = new(peers)
 	}
+	c.joined = cfg.Segment && takesJoined(s.fd)
 	return s.bound(c, addr, netip.AddrPort{})
 }
 
@@ -322,5 +325,6 @@ func (b *batched) dial(c *Conn, remote netip.AddrPort, source netip.Addr, cfg Li
 		return errors.Join(err, s.close())
 	}
 	c.segment = cfg.Segment && segments(s.fd)
+	c.joined = cfg.Segment && takesJoined(s.fd)
 	return s.bound(c, netip.AddrPortFrom(source, 0), remote)
 }

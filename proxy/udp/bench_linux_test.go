@@ -77,7 +77,7 @@ func benchBare(b *testing.B, window int) {
 		defer close(ended)
 		runtime.LockOSThread()
 		m := newMmsg(DefaultBatch, DefaultMaxPacket)
-		in := m.hdrs[wantPeer]
+		in := m.single.hdrs[wantPeer]
 		for {
 			n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in[0])), uintptr(len(in)), unix.MSG_WAITFORONE, 0, 0)
 			if errno == unix.EINTR {
@@ -87,12 +87,12 @@ func benchBare(b *testing.B, window int) {
 				return
 			}
 			for i := range int(n) {
-				m.iovs[i].SetLen(int(in[i].len))
+				m.single.iovs[i].SetLen(int(in[i].len))
 			}
 			unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in[0])), n, 0, 0, 0)
 			for i := range int(n) {
-				m.iovs[i].SetLen(DefaultMaxPacket)
-				in[i].hdr.Namelen = uint32(len(m.names[i]))
+				m.single.iovs[i].SetLen(DefaultMaxPacket)
+				in[i].hdr.Namelen = uint32(len(m.single.names[i]))
 			}
 		}
 	}()
@@ -138,9 +138,9 @@ func ping(b *testing.B, port uint16, window int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	m := newMmsg(DefaultBatch, DefaultMaxPacket)
-	out, in := m.sendHdrs, m.hdrs[wantData]
+	out, in := m.sendHdrs, m.single.hdrs[wantData]
 	for i := range out {
-		m.sendIovs[i].Base = &m.bufs[i][0]
+		m.sendIovs[i].Base = &m.single.bufs[i][0]
 		m.sendIovs[i].SetLen(64)
 		out[i].hdr.Namelen = 0
 		out[i].hdr.SetControllen(0)

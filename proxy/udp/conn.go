@@ -22,6 +22,7 @@ type Conn struct {
 	recvBuffer    int    // bytes, as read back
 	sendBuffer    int
 	warning       string
+	joined        bool // the kernel may hand over several datagrams as one message
 	tag           atomic.Pointer[any]
 	closed        atomic.Bool
 	stats         counters

@@ -24,12 +24,9 @@ const (
 // mmsg are the messages of one Group for recvmmsg and sendmmsg: one set for all its sockets, since only one goroutine
 // reads and sends. Everything the kernel writes to is made once, and those pointers never change.
 type mmsg struct {
-	bufs  [][]byte // one for each message, MaxPacket long
-	names []sockaddr
-	ctls  []control
-	iovs  []unix.Iovec
-	hdrs  [numWants][]mmsghdr
-	pkts  []Packet
+	batch, maxPacket int
+	single           *receiver
+	joined           *receiver // of Conns that take joined datagrams; nil: there was none yet
 
 	sendNames []sockaddr
 	sendCtls  []controls
@@ -40,32 +37,10 @@ type mmsg struct {
 
 func newMmsg(batch, maxPacket int) *mmsg {
 	m := &mmsg{
-		bufs: make([][]byte, batch), names: make([]sockaddr, batch), ctls: make([]control, batch), iovs: make([]unix.Iovec, batch),
-		pkts: make([]Packet, batch), sendHdrs: make([]mmsghdr, batch),
+		batch: batch, maxPacket: maxPacket, single: newReceiver(batch, maxPacket, maxPacket), sendHdrs: make([]mmsghdr, batch),
 		sendNames: make([]sockaddr, batch), sendCtls: make([]controls, batch), sendIovs: make([]unix.Iovec, batch), datagrams: make([]int, batch),
 	}
-	stride := maxPacket + bufferShift
-	slab := make([]byte, batch*stride)
-	for want := range m.hdrs {
-		m.hdrs[want] = make([]mmsghdr, batch)
-	}
 	for i := range batch {
-		m.bufs[i] = slab[i*stride : i*stride+maxPacket : i*stride+maxPacket]
-		m.iovs[i].Base = &m.bufs[i][0]
-		m.iovs[i].SetLen(maxPacket)
-		for want := range m.hdrs {
-			h := &m.hdrs[want][i].hdr
-			h.Iov = &m.iovs[i]
-			h.SetIovlen(1)
-			if want >= wantPeer {
-				h.Name = &m.names[i][0]
-				h.Namelen = uint32(len(m.names[i]))
-			}
-			if want == wantAll {
-				h.Control = m.ctls[i].base()
-				h.SetControllen(controlSize)
-			}
-		}
 		h := &m.sendHdrs[i].hdr
 		h.Name = &m.sendNames[i][0]
 		h.Control = m.sendCtls[i].base()
@@ -73,70 +48,15 @@ func newMmsg(batch, maxPacket int) *mmsg {
 	return m
 }
 
-// want is what c's headers ask for.
-func (c *Conn) want() int {
-	switch {
-	case c.dialed:
-		return wantData
-	case c.wildcard:
-		return wantAll
+// receiver is what c is read into.
+func (m *mmsg) receiver(c *Conn) *receiver {
+	if !c.joined {
+		return m.single
 	}
-	return wantPeer
-}
-
-// recv reads one batch. The call does not wait, so the runtime is not told of it: that would make it look for other
-// work at each of them, and take the processor away from long ones.
-func (m *mmsg) recv(c *Conn, s *socket) (int, syscall.Errno) {
-	hdrs := m.hdrs[c.want()]
-	if !s.use() {
-		return 0, unix.EBADF
+	if m.joined == nil {
+		m.joined = newReceiver(m.batch, m.maxPacket, maxJoined)
 	}
-	defer s.done()
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
-			return 0, errno
-		}
-		return int(n), 0
-	}
-}
-
-// packets are the first n messages that recv read from c, without those that were cut off.
-func (m *mmsg) packets(c *Conn, n int) []Packet {
-	want := c.want()
-	hdrs := m.hdrs[want][:n]
-	k := 0
-	for i := range hdrs {
-		h := &hdrs[i]
-		if h.hdr.Flags&unix.MSG_TRUNC != 0 {
-			c.stats.drops[DropTruncated].Add(1)
-		} else {
-			p := &m.pkts[k]
-			k++
-			p.Data = m.bufs[i][:h.len]
-			switch want {
-			case wantData:
-				p.Peer, p.Local, p.IfIndex = c.remote, c.local.Addr(), c.scope
-			case wantPeer:
-				p.Peer, p.IfIndex = m.names[i].decode()
-				p.Local = c.local.Addr()
-			case wantAll:
-				p.Peer, _ = m.names[i].decode()
-				p.Local, p.IfIndex = m.ctls[i].decode()
-			}
-		}
-		// The kernel wrote how much it used: the next recv needs to say again how much there is.
-		if want >= wantPeer {
-			h.hdr.Namelen = uint32(len(m.names[i]))
-		}
-		if want == wantAll {
-			h.hdr.SetControllen(controlSize)
-		}
-	}
-	return m.pkts[:k]
+	return m.joined
 }
 
 // fill makes messages of the head of c's queue and returns how many.

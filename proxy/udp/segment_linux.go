@@ -14,12 +14,19 @@ const (
 	// 50 of the longest stay below 64 KiB.
 	maxSegments = 50
 	segmentSize = 2 // bytes of UDP_SEGMENT's value
+	joinedSize  = 4 // of UDP_GRO's
 )
 
 // segments tells whether the kernel cuts up messages (Linux 4.18).
 func segments(fd int) bool {
 	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 	return err == nil
+}
+
+// takesJoined has the kernel hand over as one message what arrived as one, or was put together on its way (Linux 5.0). It
+// tells whether it will.
+func takesJoined(fd int) bool {
+	return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
 }
 
 // joins tells whether next may be sent in one message with first..last, which are n datagrams: all are as long as the

@@ -89,10 +89,28 @@ func (c *control) encode(d Dest) int {
 	return unix.CmsgSpace(unix.SizeofInet6Pktinfo)
 }
 
-// controls are those that are sent: control, and UDP_SEGMENT behind it or instead of it.
+// controls are one or two control messages: control, and UDP_SEGMENT (sent) or UDP_GRO (received) with it or instead of it.
 type controls struct {
 	control
 	more [32]byte
+}
+
+// decode gives what the first length bytes tell: the address that was asked, the interface, and of how many bytes each
+// datagram is of those that came as one message; 0: it is none.
+func (c *controls) decode(length int) (local netip.Addr, ifindex uint32, each int) {
+	for at := 0; at+unix.CmsgLen(0) <= length && at+controlSize <= int(unsafe.Sizeof(*c)); {
+		one := (*control)(unsafe.Add(unsafe.Pointer(c), at))
+		if one.hdr.Level == unix.IPPROTO_UDP && one.hdr.Type == unix.UDP_GRO {
+			each = int(binary.NativeEndian.Uint32(one.data[:]))
+		} else if l, i := one.decode(); l.IsValid() {
+			local, ifindex = l, i
+		}
+		if int(one.hdr.Len) < unix.CmsgLen(0) {
+			break
+		}
+		at += unix.CmsgSpace(int(one.hdr.Len) - unix.CmsgLen(0))
+	}
+	return local, ifindex, each
 }
 
 // segment puts behind size bytes that the message is to be cut into datagrams of that length, and gives the length.
