@@ -174,8 +174,8 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// KernelDrops is the number of datagrams that the kernel dropped on this socket, mostly because its receive buffer
-// was full. Linux only (SO_MEMINFO), else 0. After Close it stays what it was. It costs one system call.
+// KernelDrops is the number of datagrams that the kernel dropped on this socket, joined ones as one, mostly because its
+// receive buffer was full. Linux only (SO_MEMINFO), else 0. After Close it stays what it was. It costs one system call.
 func (c *Conn) KernelDrops() uint64 { return c.end.kernelDrops() }
 
 // Buffers are the kernel's receive and send buffers in bytes as read back, in the unit in which they were asked for

@@ -8,8 +8,9 @@
 //
 //  1. The loop takes the ready sockets from epoll. If there is none, its thread waits there.
 //  2. From each it reads one batch (recvmmsg) and gives it to Handler.Receive, which queues answers and queries with
-//     Conn.Next and Conn.Commit on any Conn of the Group. A socket with more to read is ready again in the next turn,
-//     behind the others.
+//     Conn.Next and Conn.Commit on any Conn of the Group. With ListenConfig.Segment, what arrived as one message, or was
+//     put together by the kernel or the network card on its way (UDP_GRO), is read as one, and given to Receive as the
+//     datagrams that it was. A socket with more to read is ready again in the next turn, behind the others.
 //  3. ErrorHandler.SocketError gets what the kernel holds against dialed sockets.
 //  4. Handler.Flush is called.
 //  5. What was queued is sent (sendmmsg). With ListenConfig.Segment, datagrams of one length to one peer are one message,
@@ -18,7 +19,7 @@
 // When more than 100 ms have passed since the last turn, the process may have stood still after step 1: steps 1 and 2 are
 // done again before the others, so that what came meanwhile is read before Handler.Flush lets time pass.
 //
-// After four full batches, step 5 is done before step 2 goes on. A queue that is full is sent at once. If the
+// After four full batches of datagrams, step 5 is done before step 2 goes on. A queue that is full is sent at once. If the
 // kernel has no room for what a socket sends, its queue, at most one batch, waits for it; what comes on top is dropped
 // and counted. The loop waits for no single socket.
 //

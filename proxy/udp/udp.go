@@ -44,7 +44,7 @@ type Dest struct {
 type Packet struct {
 	// Data is the payload, whole: a datagram that did not fit in MaxPacket bytes is dropped and counted as
 	// DropTruncated. It belongs to the Group: valid until Receive returns. The handler may write into it, up to its
-	// capacity, which is MaxPacket.
+	// capacity, which is MaxPacket, or its length where other datagrams came in the same message (ListenConfig.Segment).
 	Data []byte
 	Dest
 }
@@ -54,8 +54,9 @@ type Packet struct {
 // the process: a Handler that wants to outlive its own recovers in Receive itself, and may go on behind the packet; a
 // buffer that Next gave it before is given again.
 type Handler interface {
-	// Receive gets what one system call read from c: 1 to Batch packets. The slice and its Data are valid until it
-	// returns. It should answer through Next and Commit, of c or of any other Conn of the same Group.
+	// Receive gets what one system call read from c: 1 to Batch packets; if datagrams were joined to more than that, it is
+	// called again with the others. The slice and its Data are valid until it returns. It should answer through Next and
+	// Commit, of c or of any other Conn of the same Group.
 	Receive(c *Conn, batch []Packet)
 	// Flush is called at least once in each turn of the loop, after the ready sockets were read and before what was
 	// queued is sent: the place to publish counters and to do what another goroutine called Wake for. It may queue
@@ -87,7 +88,9 @@ type ListenConfig struct {
 	RecvBuffer, SendBuffer int
 	// Segment lets datagrams of equal length that are queued for the same peer leave as one message, which the kernel
 	// cuts up (UDP_SEGMENT): a quarter of the work. To one peer they keep their order; a listener may send to one peer
-	// before another. What arrives is the same. Linux only, and where the way out can do it; else it does nothing.
+	// before another. What arrives is the same. It also lets what the kernel has joined be read as one message (UDP_GRO),
+	// for which a Group with such Conns has buffers of 64 KiB, Batch of them. Linux only, and where the way out can do it;
+	// else it does nothing.
 	Segment bool
 	// Tag is the Conn's first Tag. A listener receives as soon as it is open: who needs the Tag in Receive gives it here.
 	Tag any
