@@ -42,16 +42,17 @@ type Backend struct {
 	ports []Port
 	mode  atomic.Int32
 
-	mu      sync.Mutex // held by whoever serves
-	in, out *messages
-	asked   uint64
-	closed  bool
-	done    chan struct{}
+	mu     sync.Mutex // held by whoever serves
+	in     *inbox
+	out    *outbox
+	asked  uint64
+	closed bool
+	done   chan struct{}
 }
 
 // NewBackend opens the ports.
 func NewBackend(ports ...Port) (*Backend, error) {
-	b := &Backend{ports: ports, in: newMessages(true), out: newMessages(true), done: make(chan struct{})}
+	b := &Backend{ports: ports, in: newInbox(), out: newOutbox(true), done: make(chan struct{})}
 	for i := range ports {
 		fd, err := open(ports[i].Addr, netip.AddrPort{})
 		if err != nil {
@@ -126,10 +127,12 @@ func (b *Backend) serve() {
 		}
 		for k := range n {
 			if reply := answer(b.out.next(), b.in.data(k)); len(reply) > 0 {
-				b.out.replyTo(b.in, k)
-				b.out.commit(len(reply))
+				b.out.commit(len(reply), b.in.from(k))
+			}
+			if b.out.n == batch {
+				_ = b.out.send(p.fd) // the server's socket may be gone
 			}
 		}
-		_ = b.out.send(p.fd) // the server's socket may be gone
+		_ = b.out.send(p.fd)
 	}
 }

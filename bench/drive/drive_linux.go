@@ -88,7 +88,8 @@ type driver struct {
 	flying   []int    // by socket
 	next     uint64
 	begin    time.Time
-	in, out  *messages
+	in       *inbox
+	out      *outbox
 	r        Result
 	turn     int // socket that sends next, open loop
 	counting bool
@@ -114,7 +115,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if cfg.For == 0 {
 		cfg.For = 2 * time.Second
 	}
-	d := &driver{cfg: cfg, p: cfg.Protocol, ids: cfg.Protocol.Identifiers(), in: newMessages(true), out: newMessages(false)}
+	d := &driver{cfg: cfg, p: cfg.Protocol, ids: cfg.Protocol.Identifiers(), in: newInbox(), out: newOutbox(false)}
 	defer d.close()
 	if err := d.open(); err != nil {
 		return Result{}, err
@@ -301,7 +302,7 @@ func (d *driver) request(s int, at int64) bool {
 	d.next++
 	d.flying[s]++
 	d.r.Sent++
-	d.out.commit(len(d.p.Request(d.out.next(), sl.n, id, s*d.ids+int(id))))
+	d.out.commit(len(d.p.Request(d.out.next(), sl.n, id, s*d.ids+int(id))), nil)
 	return true
 }
 
@@ -419,5 +420,5 @@ func (d *driver) again(s int, sl *slot, id uint16) {
 		d.r.Resent++
 	}
 	sl.again += int64(d.cfg.Resend)
-	d.out.commit(len(d.p.Request(d.out.next(), sl.n, id, s*d.ids+int(id))))
+	d.out.commit(len(d.p.Request(d.out.next(), sl.n, id, s*d.ids+int(id))), nil)
 }
