@@ -37,13 +37,13 @@ type letters struct {
 // spoolFirst decides over an accounting request before any backend is asked: it
 // goes to the spool when `ack: after-spool` says so, when its session has records
 // there (R41), or when no backend can be expected to answer. It returns true when
-// the request needs nothing more.
-func (w *worker) spoolFirst(f *flight) bool {
+// the request needs nothing more. w.ix is of p.
+func (w *worker) spoolFirst(f *flight, p []byte) bool {
 	sp := w.service.spool.Load()
 	if sp == nil {
 		return false
 	}
-	joins := sp.Has(f.session)
+	joins := !sp.Empty() && sp.Has(acctSession(f.entry.dest.Peer.Addr(), p, &w.ix))
 	if !joins && (!w.view.spool || !w.view.spoolAcks && reachable(f.pool)) {
 		return false
 	}
@@ -86,17 +86,21 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 		return reason
 	}
 	sp := w.service.spool.Load()
-	if sp == nil || f.keeping != nil || !w.view.spool && !sp.Has(f.session) {
+	if sp == nil || f.keeping != nil {
 		return reason
 	}
 	p, err := radwire.Walk(f.request, &w.rix)
 	if err != nil {
 		return reason // it passed this walk before
 	}
+	session := acctSession(f.entry.dest.Peer.Addr(), p, &w.rix)
+	if !w.view.spool && !sp.Has(session) {
+		return reason
+	}
 	packet, sealed := w.sealed(f, p)
 	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, sealed: sealed, packet: packet})
 	k := &keeping{entry: f.entry}
-	err = sp.Submit(spool.Record{Session: f.session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Waited: time.Duration(w.now - f.received)}, func(ref spool.Ref, err error) {
+	err = sp.Submit(spool.Record{Session: session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Waited: time.Duration(w.now - f.received)}, func(ref spool.Ref, err error) {
 		k.ref, k.err = ref, err
 		w.post(k)
 	})

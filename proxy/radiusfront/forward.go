@@ -68,9 +68,6 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	}
 	if e.kind == KindAcct {
 		w.service.sessions.account(e.dest.Peer.Addr(), t.name, f.userName, p, &w.ix)
-		if w.service.spool.Load() != nil {
-			f.session = acctSession(e.dest.Peer.Addr(), p, &w.ix)
-		}
 	}
 	if e.kind == KindAuth && w.view.survival != nil {
 		user := w.ix.FirstValue(p, radwire.AttrUserName)
@@ -83,7 +80,7 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 		f.trace.Say("route", "realm %q, pool %s, up to %d backends", realmOf(w.ix.FirstValue(p, radwire.AttrUserName)), t.name, t.limits[e.kind].attempts)
 	}
 	pl.Request()
-	if e.kind == KindAcct && w.spoolFirst(f) {
+	if e.kind == KindAcct && w.spoolFirst(f, p) {
 		return
 	}
 	if reason := w.firstAttempt(f, p); reason != NumReasons {

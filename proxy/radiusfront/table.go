@@ -50,7 +50,6 @@ type flight struct {
 	stated   bool   // state goes with it: proxy_state as it was when it came
 	userName []byte // replaces User-Name, from the worker's buffers
 	pinned   bool   // goes to the issuer of its State or nowhere (R32)
-	session  uint64 // of accounting, where there is a spool
 	keeping  *keeping
 	trace    *insight.Request // nil: nobody follows it
 }

@@ -258,10 +258,13 @@ func (s *Spool) used() int64 {
 	return s.index.disk + s.index.pendingBytes + noteSize*s.count.Load()
 }
 
+// Empty tells whether no session has a record that no backend has yet. It takes no lock.
+func (s *Spool) Empty() bool { return s.count.Load() == 0 }
+
 // Has tells whether a session has records that no backend has yet. It takes no
 // lock when the spool is empty.
 func (s *Spool) Has(session uint64) bool {
-	if s.count.Load() == 0 {
+	if s.Empty() {
 		return false
 	}
 	s.mu.Lock()
