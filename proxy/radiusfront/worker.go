@@ -25,6 +25,10 @@ import (
 // beyond the 4096 bytes that a packet can have.
 const maxPacket = 2 * radwire.MaxLen
 
+// batch is how many packets are read, handled and sent together at most. More of
+// them have more to one peer among them, which leave as one message.
+const batch = 2 * udp.DefaultBatch
+
 // worker serves one core's sockets. The group's goroutine does all the work;
 // mu lets others look (Stats), change the configuration (Update) and is held
 // by it for each batch, never while it calls out to health.
