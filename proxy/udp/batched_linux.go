@@ -284,7 +284,10 @@ func (b *batched) unblock(c *Conn) {
 
 func (b *batched) wake() { b.poll.wake() }
 
-func (b *batched) close() { b.poll.close() }
+func (b *batched) close() {
+	b.poll.close()
+	b.io.close()
+}
 
 // watch enters c where events find it.
 func (b *batched) watch(c *Conn) error {

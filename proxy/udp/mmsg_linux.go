@@ -27,6 +27,7 @@ type mmsg struct {
 	batch, maxPacket int
 	single           *receiver
 	joined           *receiver // of Conns that take joined datagrams; nil: there was none yet
+	mapped           []byte    // its buffers
 
 	sendNames []sockaddr
 	sendCtls  []controls
@@ -37,7 +38,7 @@ type mmsg struct {
 
 func newMmsg(batch, maxPacket int) *mmsg {
 	m := &mmsg{
-		batch: batch, maxPacket: maxPacket, single: newReceiver(batch, maxPacket, maxPacket), sendHdrs: make([]mmsghdr, batch),
+		batch: batch, maxPacket: maxPacket, single: newReceiver(batch, maxPacket, maxPacket, make([]byte, slabSize(batch, maxPacket))), sendHdrs: make([]mmsghdr, batch),
 		sendNames: make([]sockaddr, batch), sendCtls: make([]controls, batch), sendIovs: make([]unix.Iovec, batch), datagrams: make([]int, batch),
 	}
 	for i := range batch {
@@ -54,9 +55,24 @@ func (m *mmsg) receiver(c *Conn) *receiver {
 		return m.single
 	}
 	if m.joined == nil {
-		m.joined = newReceiver(m.batch, m.maxPacket, maxJoined)
+		// Most of it is never touched: it lies where that costs nothing, and not in Go's heap.
+		size := slabSize(m.batch, maxJoined)
+		slab, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		if m.mapped = slab; err != nil {
+			slab = make([]byte, size)
+		}
+		m.joined = newReceiver(m.batch, m.maxPacket, maxJoined, slab)
 	}
 	return m.joined
+}
+
+// close frees what is not the collector's.
+func (m *mmsg) close() {
+	if m.mapped != nil {
+		m.joined = nil
+		_ = unix.Munmap(m.mapped) // cannot fail: it was mapped
+		m.mapped = nil
+	}
 }
 
 // fill makes messages of the head of c's queue and returns how many.

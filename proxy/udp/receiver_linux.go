@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxJoined is how long datagrams are together at most that the kernel hands over as one message (UDP_GRO): what an IPv4
+// maxJoined is how long datagrams are together at most that the kernel hands over as one message (UDP_GRO): what an IP
 // packet can be.
-const maxJoined = 65535
+const maxJoined = 64 << 10
 
 // receiver are messages for recvmmsg, and the datagrams that came in them.
 type receiver struct {
@@ -29,21 +29,23 @@ type receiver struct {
 	offset int // in it
 }
 
-// newReceiver makes one whose buffers have size bytes; datagrams that are longer than maxPacket are dropped. Buffers that
-// hold more than one datagram are told where each ends.
-func newReceiver(batch, maxPacket, size int) *receiver {
+// slabSize is how many bytes newReceiver needs for so many buffers of size bytes.
+func slabSize(batch, size int) int { return batch * (size + bufferShift) }
+
+// newReceiver makes one whose buffers have size bytes, all in slab; datagrams that are longer than maxPacket are dropped.
+// Buffers that can hold more than one of that length may get several: the kernel is asked how many.
+func newReceiver(batch, maxPacket, size int, slab []byte) *receiver {
 	r := &receiver{
 		maxPacket: maxPacket, bufs: make([][]byte, batch), names: make([]sockaddr, batch), ctls: make([]controls, batch),
 		iovs: make([]unix.Iovec, batch), pkts: make([]Packet, batch),
 	}
 	r.ctlSizes[wantAll] = controlSize
-	if size > maxPacket {
+	if size >= maxJoined {
 		for want := range r.ctlSizes {
 			r.ctlSizes[want] += unix.CmsgSpace(joinedSize)
 		}
 	}
 	stride := size + bufferShift
-	slab := make([]byte, batch*stride)
 	for want := range r.hdrs {
 		r.hdrs[want] = make([]mmsghdr, batch)
 	}

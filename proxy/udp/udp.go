@@ -89,8 +89,8 @@ type ListenConfig struct {
 	// Segment lets datagrams of equal length that are queued for the same peer leave as one message, which the kernel
 	// cuts up (UDP_SEGMENT): a quarter of the work. To one peer they keep their order; a listener may send to one peer
 	// before another. What arrives is the same. It also lets what the kernel has joined be read as one message (UDP_GRO),
-	// for which a Group with such Conns has buffers of 64 KiB, Batch of them. Linux only, and where the way out can do it;
-	// else it does nothing.
+	// for which a Group with such Conns has buffers of 64 KiB, Batch of them, that take memory as far as they are used.
+	// Linux only, and where the way out can do it; else it does nothing.
 	Segment bool
 	// Tag is the Conn's first Tag. A listener receives as soon as it is open: who needs the Tag in Receive gives it here.
 	Tag any
