@@ -20,18 +20,36 @@ type logger struct {
 
 	mu      sync.Mutex
 	words   string // newest reason, in words
+	why     string // of failing writes, where it is known
 	fresh   bool   // noted since the last call of takeFresh
 	printed string
 }
 
-// note keeps the reason; the same one again and again is printed once.
+// writeFailed are the words for a session that fell because a write failed.
+const writeFailed = "session fell: writing to the neighbor failed"
+
+// note keeps the reason; the same one again and again is printed once. Where it is known why writes fail, that is the
+// reason, not that they did.
 func (l *logger) note(words string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.why != "" && (words == writeFailed || strings.HasPrefix(words, "failed to send: ")) {
+		words = l.why
+	}
 	l.words, l.fresh = words, true
 	if words != l.printed {
 		l.printed = words
 		fmt.Fprintln(l.out, words)
+	}
+}
+
+// explain says why every write will fail; "": they should not.
+func (l *logger) explain(why string) {
+	l.mu.Lock()
+	l.why = why
+	l.mu.Unlock()
+	if why != "" {
+		l.note(why)
 	}
 }
 
@@ -83,7 +101,7 @@ func (l *logger) Info(msg string, fields log.Fields) {
 	case "read-failed":
 		l.note("session fell: the connection was lost or closed by the neighbor")
 	case "write-failed":
-		l.note("session fell: writing to the neighbor failed")
+		l.note(writeFailed)
 	case "hold-timer-expired":
 		l.note("session fell: hold timer expired, the neighbor was silent")
 	default:

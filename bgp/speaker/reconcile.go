@@ -177,9 +177,11 @@ func (k *keeper) noteState(states []api.PeerState_SessionState, info peerInfo) {
 			// A hold time of 0 is negotiated as 0, and GoBGP then gives every
 			// write no time at all: the session can never stand.
 			k.report.HoldZero = info.hold == 0
+			why := ""
 			if k.report.HoldZero {
-				k.g.log.note("the neighbor proposes a hold time of 0")
+				why = "the neighbor proposes a hold time of 0"
 			}
+			k.g.log.explain(why)
 		case api.PeerState_IDLE, api.PeerState_ACTIVE:
 			if k.report.State == bgp.Connecting && k.connected && !k.g.log.takeFresh() {
 				k.g.log.note("the neighbor closed the connection before the session was up")
