@@ -54,10 +54,12 @@ type RADIUS struct {
 	late       atomic.Int64
 	books      *Books
 
-	mu      sync.Mutex // opening and closing, and stats
-	stats   RADIUSStats
+	mu      sync.Mutex // opening and closing, which waits for who publishes
 	servers [2]*server
 	shut    bool
+
+	published sync.Mutex
+	stats     RADIUSStats
 }
 
 // Role tells a RADIUS server's two ports apart.
@@ -124,8 +126,8 @@ func (s *RADIUS) SetRole(role Role, m Mode) error {
 
 // Stats gives the books of packets.
 func (s *RADIUS) Stats() RADIUSStats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.published.Lock()
+	defer s.published.Unlock()
 	return s.stats
 }
 
@@ -201,9 +203,9 @@ func (h *radiusUDP) Flush() {
 	if h.stats == (RADIUSStats{}) {
 		return
 	}
-	h.s.mu.Lock()
+	h.s.published.Lock()
 	h.s.stats.add(h.stats)
-	h.s.mu.Unlock()
+	h.s.published.Unlock()
 	h.stats = RADIUSStats{}
 }
 

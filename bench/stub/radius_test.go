@@ -212,3 +212,30 @@ func TestRADIUSFaults(t *testing.T) {
 		t.Errorf("one role healed: %x, %s", reply, s.Mode(Acct))
 	}
 }
+
+// TestRADIUSClosesWhileItCounts: who closes a port waits for the loop, and the loop must not wait for who closes.
+func TestRADIUSClosesWhileItCounts(t *testing.T) {
+	s, err := NewRADIUS(RADIUSConfig{Secret: []byte("secret"), Auth: netip.MustParseAddrPort("127.0.0.1:0"), Acct: netip.MustParseAddrPort("127.0.0.1:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	h := &radiusUDP{s: s, stats: RADIUSStats{Requests: 1}}
+	s.mu.Lock() // as somebody who closes holds it
+	go func() {
+		h.Flush()
+		ended <- nil
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the loop waits for who waits for it")
+	}
+	s.mu.Unlock()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if s.Stats().Requests != 1 {
+		t.Errorf("%+v", s.Stats())
+	}
+}
