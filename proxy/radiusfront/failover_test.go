@@ -257,6 +257,26 @@ func TestA04ADeafServerKeepsNobodyWaiting(t *testing.T) {
 	}
 }
 
+// TestR30WhoMayNotHaveGotItIsAskedAgain: the first backend did not get the packet, the second is deaf. Once that shows,
+// the first one gets the same bytes again, and not the deaf one until the end.
+func TestR30WhoMayNotHaveGotItIsAskedAgain(t *testing.T) {
+	good, deaf := newServer(t, silent), newServer(t, silent)
+	f := newFront(t, setup{backends: []*server{good, deaf}, pool: func(c *pool.Config) { c.Balance = "ordered" }})
+	nas := newNAS(t, f.authAddr())
+	nas.send(pap(t, 1, "alice", "x"))
+	good.wait(1)
+	f.clock.advance(1600 * time.Millisecond)
+	deaf.wait(1)
+	good.setAnswer(accept)
+	for range 2 {
+		f.h["b1/auth"].Probed(health.Result{Start: f.clock.now(), End: f.clock.now(), Reason: health.ReasonRefused})
+	}
+	f.until("an answer", func(st *Stats) bool { return st.Answers[KindAuth][AnswerAccept][SourceBackend] == 1 })
+	if a, b := good.count(), deaf.count(); a != 2 || b != 1 {
+		t.Errorf("the good server got %d copies, the deaf one %d", a, b)
+	}
+}
+
 func TestR33SameSubscriberSameBackendOnEveryNode(t *testing.T) {
 	servers := []*server{newServer(t, accept), newServer(t, accept), newServer(t, accept)}
 	one, two := newFront(t, setup{backends: servers}), newFront(t, setup{backends: servers})

@@ -135,7 +135,8 @@ func (w *worker) due(e *entry) {
 	case a.silent && w.moveOn(f, anyBackend, charged):
 		return
 	case a.silent && w.now-a.last >= patience:
-		w.repeat(f, a)
+		a.last = w.now
+		w.repeat(f, f.best())
 	}
 	if a.silent && f.n < f.target.limits[e.kind].attempts && !f.pinned {
 		// The budget or max_in_flight stood in the way: both recover.
@@ -156,6 +157,27 @@ func (w *worker) repeat(f *flight, a *attempt) {
 	}
 	w.book.repeated++
 	w.transmit(f, a)
+}
+
+// best is the attempt that is worth another copy: the current one, unless its backend
+// is not trusted any more and that of one before is.
+func (f *flight) best() *attempt {
+	current := &f.attempts[f.n-1]
+	if current.up.trusted() {
+		return current
+	}
+	for i := f.n - 2; i >= 0; i-- {
+		if a := &f.attempts[i]; a.up.trusted() {
+			return a
+		}
+	}
+	return current
+}
+
+// trusted tells whether the backend is up, and not on trial.
+func (up *upstream) trusted() bool {
+	h := up.backend.Health()
+	return h.State() == health.Up && h.Trial() == 0
 }
 
 // leaveFallen moves requests away whose backend became suspect or down or came on
@@ -195,6 +217,9 @@ func (w *worker) leave(up *upstream, to whom, before int64, left int) int {
 			}
 			w.entry = s.f.entry
 			if w.moveOn(s.f, to, free) {
+				left--
+			} else if a := s.f.best(); to == upBackend && a != &s.f.attempts[s.i] && !a.resent {
+				w.repeat(s.f, a) // everybody was asked: who is up may not have got it
 				left--
 			}
 			w.entry = nil
