@@ -235,6 +235,9 @@ func (w *worker) expire(f *flight) {
 	for _, a := range f.open {
 		if !a.silent && now >= a.due {
 			a.silent, silent = true, true
+			if a.sock != nil {
+				a.sock.up.silence = true
+			}
 			w.t.book.Upstream.Silent++
 			a.backend.Fail(pool.Timeout)
 			if r := f.trace.Load(); r != nil {

@@ -21,6 +21,8 @@ const (
 	maxPerSocket = 1 << 14
 	// renewEvery is how often one of the sockets towards a backend is replaced.
 	renewEvery = int64(5 * time.Second)
+	// idleUpstream is how long the sockets towards a backend are renewed without being used.
+	idleUpstream = 10 * renewEvery
 	// upkeepEvery is how often a worker looks after its sockets.
 	upkeepEvery = int64(time.Second)
 	// upstreamBuffer is the kernel's buffer for each upstream socket, in bytes.
@@ -36,6 +38,8 @@ type upstream struct {
 	current *socket // taken at random for this turn of the loop, so that a batch leaves together
 	renewed int64
 	used    int64
+	wasUp   bool // the backend was, when tend looked
+	silence bool // an attempt was silent since tend looked
 }
 
 // socket is one source port.
@@ -271,14 +275,15 @@ func (w *worker) forget() {
 func (w *worker) socket(b *pool.Backend) *socket {
 	up := w.upstreams[b]
 	if up == nil {
-		up = &upstream{backend: b, source: b.Source(), renewed: w.t.now}
+		up = &upstream{backend: b, source: b.Source(), renewed: w.t.now, used: w.t.now, wasUp: isUp(b)}
 		w.upstreams[b] = up
 	}
-	up.used = w.t.now
-	if source := b.Source(); source != up.source { // a reload
+	// After a reload it may have another source; and nobody looks after sockets that are not used.
+	if source := b.Source(); source != up.source || w.t.now-up.used >= idleUpstream {
 		up.retire(w)
-		up.source = source
+		up.source, up.renewed = source, w.t.now
 	}
+	up.used = w.t.now
 	want := max(minSockets, (minPorts+len(w.s.workers)-1)/len(w.s.workers))
 	for len(up.sockets) < want {
 		if !w.dial(up) {
@@ -368,12 +373,13 @@ func (w *worker) tend() {
 			delete(w.upstreams, b)
 			continue
 		}
-		if w.t.now-up.renewed >= renewEvery && len(up.sockets) > 0 && w.t.now-up.used < 10*renewEvery && w.dial(up) {
-			up.renewed = w.t.now
-			old := up.sockets[0]
-			old.retired = true
-			up.sockets = append(up.sockets[:0], up.sockets[1:]...)
-			w.retired = append(w.retired, old)
+		wasUp := up.wasUp
+		if up.wasUp = isUp(b); up.wasUp && !wasUp {
+			up.renewed -= renewEvery // the way there may be another one
+		}
+		if due := w.t.now-up.renewed >= renewEvery || up.silence; due && len(up.sockets) > 0 && w.t.now-up.used < idleUpstream && w.dial(up) {
+			up.renewed, up.silence = w.t.now, false
+			w.replace(up)
 		}
 	}
 	kept := w.retired[:0]
@@ -388,6 +394,25 @@ func (w *worker) tend() {
 	}
 	clear(w.retired[len(kept):])
 	w.retired = kept
+}
+
+// replace takes the oldest socket out of use, for the one that was just opened, and those
+// that the newest does not have the address of: a socket keeps the address of the way that
+// was the right one when it was opened, perhaps while a link was down. Answers to another
+// address may find no way, and its queries would be silent for as long as it is used.
+func (w *worker) replace(up *upstream) {
+	right := up.sockets[len(up.sockets)-1].conn.LocalAddr().Addr()
+	kept := up.sockets[:0]
+	for i, s := range up.sockets {
+		if i > 0 && s.conn.LocalAddr().Addr() == right {
+			kept = append(kept, s)
+			continue
+		}
+		s.retired = true
+		w.retired = append(w.retired, s)
+	}
+	clear(up.sockets[len(kept):])
+	up.sockets = kept
 }
 
 // retire takes all sockets out of use.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 
+	"sereno/proxy/udp"
+
 	"sereno/health"
 	"sereno/proxy/pool"
 )
@@ -478,5 +480,59 @@ func TestD53ABatchGoesToFewOfManyBackends(t *testing.T) {
 	}
 	if least > queries/8+2 { // one is read by itself before; and a retry on a busy machine is no harm either
 		t.Errorf("%d queries at once went to %d backends at the best", queries, least)
+	}
+}
+
+// TestD21StrayedSocketsAreLeft: a socket that was opened while a link was down keeps the address of another way. It is
+// left as soon as something on it was silent, when the backend comes up again, and at the next renewal.
+func TestD21StrayedSocketsAreLeft(t *testing.T) {
+	for name, notice := range map[string]func(f *front, up *upstream){
+		"renewal": func(f *front, _ *upstream) { f.later(time.Duration(renewEvery) + time.Second) },
+		"silence": func(f *front, up *upstream) { up.silence = true; f.later(2 * time.Second) },
+		"up":      func(f *front, up *upstream) { up.wasUp = false; f.later(2 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFront(t, setup{backends: 1, workers: 1})
+			f.ask(asking(unique(0), dns.TypeA))
+			w := f.workers[0]
+			look := func(do func(up *upstream)) {
+				w.book.mu.Lock()
+				defer w.book.mu.Unlock()
+				for _, up := range w.upstreams {
+					do(up)
+				}
+			}
+			right := netip.MustParseAddr("127.0.0.1")
+			look(func(up *upstream) {
+				for i := range 5 {
+					sock := &socket{up: up, ids: map[uint16]*attempt{}}
+					c, err := w.group.Dial(up.backend.Addr(), netip.MustParseAddr("127.0.0.9"), udp.ListenConfig{Tag: sock})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					sock.conn = c
+					w.retired = append(w.retired, up.sockets[i])
+					up.sockets[i].retired, up.sockets[i] = true, sock
+				}
+				up.current = nil
+				notice(f, up)
+			})
+			until(t, "the right sockets alone", func() bool {
+				w.group.Wake()
+				strayed := 0
+				look(func(up *upstream) {
+					for _, s := range up.sockets {
+						if s.conn.LocalAddr().Addr() != right {
+							strayed++
+						}
+					}
+				})
+				return strayed == 0
+			})
+			if m := f.ask(asking(unique(1), dns.TypeA)); len(m.Answer) != 1 {
+				t.Error(m)
+			}
+		})
 	}
 }
