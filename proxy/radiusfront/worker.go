@@ -29,6 +29,9 @@ const maxPacket = 2 * radwire.MaxLen
 // them have more to one peer among them, which leave as one message.
 const batch = 2 * udp.DefaultBatch
 
+// BufferMemory is how many bytes the buffers of one service with so many workers take outside Go's heap at most.
+func BufferMemory(workers int) int64 { return int64(workers) * int64(udp.JoinedMemory(batch)) }
+
 // worker serves one core's sockets. The group's goroutine does all the work;
 // mu lets others look (Stats), change the configuration (Update) and is held
 // by it for each batch, never while it calls out to health.

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// JoinedMemory is how many bytes of address space, outside Go's heap, the buffers for joined datagrams of a Group with
+// this batch have. They take memory only as far as they were ever filled.
+func JoinedMemory(batch int) int { return slabSize(batch, maxJoined) }
+
 // maxJoined is how long datagrams are together at most that the kernel hands over as one message (UDP_GRO): what an IP
 // packet can be.
 const maxJoined = 64 << 10

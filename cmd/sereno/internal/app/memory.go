@@ -13,14 +13,15 @@ import (
 
 	"sereno/config"
 	"sereno/proxy/dnsfront"
+	"sereno/proxy/radiusfront"
 )
 
 // speakerMemory is what one BGP speaker usually takes, in bytes: the control group's limit is theirs too.
 const speakerMemory = 32 << 20
 
 // memory sets where the runtime's collector begins to work hard (runtime/debug.SetMemoryLimit): at GOMEMLIMIT or, without
-// it, at nine tenths of what the control group may take, less what the DNS caches of c take outside the heap, which the
-// runtime does not count, and less the speakers in the group. So a flood meets more collections instead of the kernel's
+// it, at nine tenths of what the control group may take, less what the DNS caches and the RADIUS services of c take outside
+// the heap, which the runtime does not count, and less the speakers in the group. So a flood meets more collections instead of the kernel's
 // killer. Without either limit nothing is set. It is called again before a reload makes other caches.
 func (n *Node) memory(c *config.Config) {
 	if n.o.Cores == 0 { // the process is not the node's
@@ -40,6 +41,7 @@ func (n *Node) memory(c *config.Config) {
 	for i := range c.DNS {
 		outside += dnsfront.CacheMemory(&c.DNS[i].Cache)
 	}
+	outside += radiusfront.BufferMemory(n.o.Cores) * int64(len(c.RADIUS))
 	if n.shared {
 		outside += speakerMemory * int64(len(c.BGP.Neighbors))
 	}
@@ -47,8 +49,8 @@ func (n *Node) memory(c *config.Config) {
 	debug.SetMemoryLimit(heap)
 	n.heap = heap
 	if !fits {
-		n.log.Warn("the DNS caches may take more than three quarters of the memory limit: lower cache.entries, or raise the limit",
-			zap.Int64("limit_bytes", n.allowed), zap.Int64("caches_bytes", outside))
+		n.log.Warn("DNS caches and RADIUS buffers may take more than three quarters of the memory limit: lower cache.entries, or raise the limit",
+			zap.Int64("limit_bytes", n.allowed), zap.Int64("outside_bytes", outside))
 	}
 }
 
