@@ -41,7 +41,8 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 14,
 			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2,
 			WriteByteTimeout: idle}, // without it who never reads is never let go: WriteTimeout ends its streams only
-		ErrorLog: zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
+		ConnContext: withCancels,
+		ErrorLog:    zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
 
@@ -107,6 +108,10 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := &l.s.streams
+	defer x.settle(r.Context(), set.cfg.TCP.MaxPipelined)
+	if r.Context().Err() != nil {
+		return // nothing is asked for who has gone
+	}
 	defer x.requests.Add(-1)
 	if x.requests.Add(1) > maxRequests {
 		x.refused[RefusedRequests].Add(1)

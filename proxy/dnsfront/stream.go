@@ -61,12 +61,13 @@ const (
 	RefusedSlow                       // it does not take its answers
 	RefusedRequests                   // too many requests over HTTPS
 	RefusedHandshake                  // its TLS handshake waited too long for its turn
+	RefusedCancelled                  // it cancels its requests over HTTPS
 	NumRefusals
 )
 
 // String is the reason as a metric's label.
 func (r Refusal) String() string {
-	return [...]string{"max-connections", "max-per-client", "long-queries", "slow-reader", "https-requests", "handshakes", "unknown"}[min(r, NumRefusals)]
+	return [...]string{"max-connections", "max-per-client", "long-queries", "slow-reader", "https-requests", "handshakes", "cancelled", "unknown"}[min(r, NumRefusals)]
 }
 
 // mayQueue tells whether a connection may have has octets of answers, the last of size,
