@@ -252,6 +252,13 @@ func TestR22IdentifiersRestAndPortsAreOpened(t *testing.T) {
 	}
 	f.clock.advance(31 * time.Second)
 	f.until("rest", func(st *Stats) bool { return st.Upstreams[0].Resting == 100 && st.Upstreams[0].InUse == 0 })
+	// Then the ports are closed that only the peak needed.
+	f.until("few ports", func(st *Stats) bool {
+		f.clock.advance(time.Second)
+		return st.Upstreams[0].Resting == 0 && st.Upstreams[0].Ports <= firstPorts*len(f.s.workers)
+	})
+	nas.send(pap(t, 200, "carol", "x"))
+	backend.wait(701)
 }
 
 func TestR22ADeadBackendStarvesNoOther(t *testing.T) {

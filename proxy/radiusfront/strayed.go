@@ -39,4 +39,5 @@ func (up *upstream) leaveStrayed(source netip.Addr) {
 		}
 		return strayed
 	})
+	up.inTurn = min(up.inTurn, len(up.ports))
 }

@@ -233,6 +233,7 @@ func (w *worker) leave(up *upstream, to whom, before int64, left int) int {
 func (w *worker) sweep() {
 	for b, up := range w.upstreams {
 		up.wakeResting(w.now)
+		up.shrink()
 		if up.gone && up.inUse == 0 {
 			up.closePorts()
 			delete(w.upstreams, b)

@@ -41,6 +41,8 @@ type upstream struct {
 	posture  posture
 	ports    []*port
 	left     []*port // strayed: they take nothing new
+	inTurn   int     // how many ports take turns; the others are left from a peak
+	need     int     // how many identifiers were taken at a time lately
 	turn     int     // the port that was used last
 	turned   int64   // worker time of the batch in which it came to be its turn
 	rest     restQueue
@@ -164,9 +166,9 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	return up
 }
 
-// take finds an identifier: the open ports take turns, one for each batch, so
-// that its packets can leave as one message; and there is a new port when they
-// are used up. It fails when the bound is reached or the system has no more
+// take finds an identifier: open ports take turns, one for each batch, so that
+// its packets can leave as one message; then comes one that a peak has left, and
+// then a new one. It fails when the bound is reached or the system has no more
 // sockets.
 func (up *upstream) take(w *worker) (*port, byte, error) {
 	up.wakeResting(w.now)
@@ -174,14 +176,20 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 		up.turned = w.now
 		up.turn++
 	}
-	for range up.ports {
-		if up.turn >= len(up.ports) {
+	for range up.inTurn {
+		if up.turn >= up.inTurn {
 			up.turn = 0
 		}
 		if p := up.ports[up.turn]; p.n > 0 && len(up.ports) >= firstPorts {
 			return p, p.take(), nil
 		}
 		up.turn++
+	}
+	for ; up.inTurn < len(up.ports); up.inTurn++ {
+		if p := up.ports[up.inTurn]; p.n > 0 && len(up.ports) >= firstPorts {
+			up.inTurn++
+			return p, p.take(), nil
+		}
 	}
 	if len(up.ports)+len(up.left) >= maxPorts {
 		return nil, 0, fmt.Errorf("all %d identifiers to %s are in use", maxPorts*identifiers, up.name)
@@ -196,7 +204,21 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 	}
 	p.conn = conn
 	up.ports = append(up.ports, p)
+	up.inTurn = len(up.ports)
 	return p, p.take(), nil
+}
+
+// shrink is called every sweepInterval. After a peak fewer and fewer ports take turns, and those that do not are closed
+// when all their identifiers have rested.
+func (up *upstream) shrink() {
+	up.need = max(up.inUse+up.rest.n, up.need-(up.need+7)/8)
+	up.inTurn = min(len(up.ports), max(firstPorts, 2*up.need/identifiers+1))
+	for i := len(up.ports) - 1; i >= up.inTurn; i-- {
+		if p := up.ports[i]; p.n == identifiers {
+			_ = p.conn.Close() // nothing waits on it
+			up.ports = slices.Delete(up.ports, i, i+1)
+		}
+	}
 }
 
 // wakeResting returns the identifiers whose rest is over.
@@ -258,7 +280,7 @@ func (up *upstream) closePorts() {
 	for _, p := range up.all() {
 		_ = p.conn.Close() // closing a socket that is being given up: nothing to do about an error
 	}
-	up.ports, up.left = nil, nil
+	up.ports, up.left, up.inTurn = nil, nil, 0
 }
 
 // done gives the backend's in-flight slot back.
