@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -74,22 +76,58 @@ func (r *rebinding) serve(listener net.Listener) {
 		go func() {
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(time.Minute))
-			if r.rebind.Load() {
-				node, err := net.Dial("tcp", r.to.String())
-				if err != nil {
-					return
-				}
-				defer node.Close()
-				go func() { _, _ = io.Copy(node, c); _ = node.Close() }()
-				_, _ = io.Copy(c, node)
-				return
-			}
-			if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
-				return
-			}
-			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(r.page), r.page)
+			r.answer(c)
 		}()
 	}
+}
+
+// answer decides who answers only when a request has come: browsers open connections before they need them.
+func (r *rebinding) answer(c net.Conn) {
+	var read bytes.Buffer
+	if _, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, &read))); err != nil {
+		return
+	}
+	if !r.rebind.Load() {
+		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(r.page), r.page)
+		return
+	}
+	node, err := net.Dial("tcp", r.to.String())
+	if err != nil {
+		return
+	}
+	defer node.Close()
+	go func() { _, _ = io.Copy(node, io.MultiReader(&read, c)); _ = node.Close() }()
+	_, _ = io.Copy(c, node)
+}
+
+// TestAttackerAnswersWhenAsked holds the attacker's site to what a browser does: a connection opened before the name
+// became the node's, and used after, leads to the node, with every byte of the request.
+func TestAttackerAnswersWhenAsked(t *testing.T) {
+	asked := make(chan string, 1)
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked <- r.Method + " " + r.Host + " " + string(body)
+	}))
+	defer node.Close()
+	attacker := &rebinding{page: "the page", to: netip.MustParseAddrPort(node.Listener.Addr().String())}
+	browser, site := net.Pipe()
+	_ = browser.SetDeadline(time.Now().Add(30 * time.Second)) // a page instead of the node reads no body
+	done := make(chan struct{})
+	go func() { defer close(done); defer site.Close(); attacker.answer(site) }()
+	send := func(text string) { // it is read when this returns
+		if _, err := io.WriteString(browser, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("POST /x HTTP/1.1\r\n")
+	attacker.rebind.Store(true)
+	send("Host: evil.example\r\nContent-Length: 4\r\n\r\n")
+	send("body")
+	if got := <-asked; got != "POST evil.example body" {
+		t.Errorf("the node was asked %q", got)
+	}
+	_ = browser.Close()
+	<-done
 }
 
 // TestE2EAttackO22Page has an operator's browser, a real one, visit a page that attacks the node which the browser can
