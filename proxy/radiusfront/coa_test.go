@@ -86,6 +86,24 @@ func TestR50CoAAndDisconnectToTheNAS(t *testing.T) {
 	})
 }
 
+// TestR12ANASThatSignsOverZeros: as FreeRADIUS does, whose own client wants the request's authenticator.
+func TestR12ANASThatSignsOverZeros(t *testing.T) {
+	c := newCoAFront(t, false, func(r received) []byte {
+		p := ack(r)
+		s, asked := radwire.NewSecret([]byte(nasSecret)), radwire.PacketAuthenticator(r.raw)
+		s.SignMessageAuthenticator(p, radwire.HeaderLen, &radwire.Authenticator{})
+		s.SignResponse(p, &asked)
+		return p
+	})
+	for i, code := range []radwire.Code{radwire.CoARequest, radwire.DisconnectRequest} {
+		req := signed(code, byte(i), backendSecret, nasIP(2))
+		c.from.send(req)
+		if got := c.from.verified(req, c.from.receive(), backendSecret); byte(got.Code) != byte(code)+1 || len(got.Get(radwire.AttrMessageAuthenticator)) != 16 {
+			t.Errorf("%v: %v", code, got)
+		}
+	}
+}
+
 func TestR50FindsTheNAS(t *testing.T) {
 	c := newCoAFront(t, false, ack)
 	c.start("127.0.0.2", "s1", "alice", avp(radwire.AttrNASIdentifier, "pop-east"), avp(radwire.AttrNASIPAddress, "\x0a\x63\x00\x01"), avp(radwire.AttrFramedIPAddress, "\x64\x40\x00\x01"))

@@ -465,7 +465,7 @@ func (d *deliverer) received(o *outSocket, data []byte) {
 		o.outlet.backend.Fail(pool.BadReply)
 		return
 	}
-	if off := d.rix.First[radwire.AttrMessageAuthenticator]; off != 0 && !secret.VerifyMessageAuthenticator(p, off, &auth) {
+	if off := d.rix.First[radwire.AttrMessageAuthenticator]; off != 0 && !secret.VerifyReplyMessageAuthenticator(p, off, &auth) {
 		o.outlet.backend.Fail(pool.BadReply)
 		return
 	}

@@ -193,8 +193,15 @@ func startFreeRADIUS(t *testing.T, addr, certs string) *freeradius {
 	f := &freeradius{addr: free.addr()}
 	_ = free.conn.Close()
 	dir := t.TempDir()
+	f.run(t, dir, fmt.Sprintf(freeradiusConfig, dir, backendSecret, addr, f.addr.Port(), certs))
+	return f
+}
+
+// run starts the program in dir with a radiusd.conf.
+func (f *freeradius) run(t *testing.T, dir, config string) {
+	t.Helper()
 	for name, text := range map[string]string{
-		"radiusd.conf": fmt.Sprintf(freeradiusConfig, dir, backendSecret, addr, f.addr.Port(), certs),
+		"radiusd.conf": config,
 		"users":        freeradiusUsers,
 		"dictionary":   "$INCLUDE /usr/share/freeradius/dictionary\n",
 	} {
@@ -220,7 +227,6 @@ func startFreeRADIUS(t *testing.T, addr, certs string) *freeradius {
 		}
 		time.Sleep(20 * time.Millisecond) // polls; no timing is proven by it
 	}
-	return f
 }
 
 // certificates writes a CA, a server's and a client's certificate.

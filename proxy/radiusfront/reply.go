@@ -105,7 +105,7 @@ func (w *worker) verifyReply(e *entry, a *attempt, p []byte) ReplyReason {
 	}
 	off := w.rix.First[radwire.AttrMessageAuthenticator]
 	switch {
-	case off != 0 && !a.secret.VerifyMessageAuthenticator(p, off, &a.auth):
+	case off != 0 && !a.secret.VerifyReplyMessageAuthenticator(p, off, &a.auth):
 		return ReplyMessageAuthenticator
 	case off == 0 && w.rix.Has(radwire.AttrEAPMessage):
 		return ReplyUnsigned

@@ -116,27 +116,69 @@ func TestR12EAPWithoutMessageAuthenticatorIsDropped(t *testing.T) {
 	nas.exchange(plainRequest(radwire.AccessRequest, 2, nasSecret, avp(1, "alice")))
 }
 
+// TestR12AccountingKeepsItsMessageAuthenticator: also where the backend computes it as FreeRADIUS does, over zeros.
 func TestR12AccountingKeepsItsMessageAuthenticator(t *testing.T) {
+	for _, zeros := range []bool{false, true} {
+		backend := newServer(t, func(r received) []byte { return acctReply(r, zeros) })
+		f := newFront(t, setup{backends: []*server{backend}})
+		acct := newNAS(t, f.acctAddr())
+		req := signed(radwire.AccountingRequest, 1, nasSecret, avp(44, "s"))
+		acct.send(req)
+		var ix radwire.Index
+		asked := radwire.PacketAuthenticator(req)
+		over := asked
+		if zeros {
+			over = radwire.Authenticator{}
+		}
+		p, err := radwire.Walk(acct.receive(), &ix)
+		if s := radwire.NewSecret([]byte(nasSecret)); err != nil || !ix.Has(80) || !s.VerifyMessageAuthenticator(p, ix.First[80], &over) || !s.VerifyResponse(p, &asked) {
+			t.Errorf("zeros %v: the answer is %x, %v", zeros, p, err)
+		}
+		p, err = radwire.Walk(backend.wait(1)[0].raw, &ix)
+		if err != nil || !backend.secret.VerifyMessageAuthenticator(p, ix.First[80], &radwire.Authenticator{}) {
+			t.Errorf("the backend's does not verify: %v", err)
+		}
+	}
+}
+
+// acctReply is an Accounting-Response with a Message-Authenticator over the request's authenticator or over zeros.
+func acctReply(r received, zeros bool) []byte {
+	p := radwire.AppendAttribute(make([]byte, radwire.HeaderLen), radwire.AttrMessageAuthenticator, make([]byte, 16))
+	radwire.PutHeader(p, radwire.AccountingResponse, r.raw[1], len(p))
+	s, asked := radwire.NewSecret([]byte(backendSecret)), radwire.PacketAuthenticator(r.raw)
+	over := asked
+	if zeros {
+		over = radwire.Authenticator{}
+	}
+	s.SignMessageAuthenticator(p, radwire.HeaderLen, &over)
+	s.SignResponse(p, &asked)
+	return p
+}
+
+// TestR40AcknowledgedOverZeros: what a FreeRADIUS that signs acknowledges does not stay in the spool, and what the spool
+// acknowledges to a NAS that signs has nothing that NASes verify differently.
+func TestR40AcknowledgedOverZeros(t *testing.T) {
+	backend := newServer(t, func(r received) []byte { return acctReply(r, true) })
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}, config: func(c *Config) { c.Accounting.Ack = "after-spool" }}))
+	answer := newNAS(t, f.acctAddr()).exchange(signed(radwire.AccountingRequest, 1, nasSecret, avp(44, "s"), avp(radwire.AttrAcctStatusType, "\x00\x00\x00\x01")))
+	if answer.Code != radius.CodeAccountingResponse || len(answer.Attributes) != 0 {
+		t.Errorf("the answer is %v", answer)
+	}
+	f.untilSpool("delivery", func(s *SpoolStats) bool { return s.Delivered == 1 && s.Records == 0 })
+}
+
+func TestR12AccountingThatIsSignedWrong(t *testing.T) {
 	backend := newServer(t, accept)
 	f := newFront(t, setup{backends: []*server{backend}})
 	acct := newNAS(t, f.acctAddr())
-	req := signed(radwire.AccountingRequest, 1, nasSecret, avp(44, "s"))
-	answer := acct.exchange(req)
-	if len(answer.Get(radwire.AttrMessageAuthenticator)) != 16 {
-		t.Error("the answer's one is gone")
-	}
-	var ix radwire.Index
-	p, err := radwire.Walk(backend.wait(1)[0].raw, &ix)
-	if err != nil || !backend.secret.VerifyMessageAuthenticator(p, ix.First[80], &radwire.Authenticator{}) {
-		t.Errorf("the backend's does not verify: %v", err)
-	}
 	bad := signed(radwire.AccountingRequest, 2, nasSecret, avp(44, "s"))
 	bad[22] ^= 1
 	radwire.NewSecret([]byte(nasSecret)).SignRequest(bad)
 	acct.send(bad)
 	f.untilDropped(KindAcct, ReasonMessageAuthenticator, 1)
 	acct.exchange(acctRequest(3, "s2"))
-	if _, err = radwire.Walk(backend.wait(2)[1].raw, &ix); err != nil || ix.Has(80) {
+	var ix radwire.Index
+	if _, err := radwire.Walk(backend.wait(1)[0].raw, &ix); err != nil || ix.Has(80) {
 		t.Errorf("one was added to accounting: %v", err)
 	}
 }

@@ -100,7 +100,9 @@ type ReplyRewrite struct {
 // at all of the asker's, they are given back from the request (RFC 2865
 // section 2.3). Access-Accept, -Reject and -Challenge get a
 // Message-Authenticator as their first attribute instead of the one they had;
-// other codes keep theirs in its place. Hidden attributes are re-encrypted.
+// other codes keep theirs in its place, that of an Accounting-Response in the
+// form it came in, over the request's authenticator or over zeros: a NAS of
+// FreeRADIUS's make verifies the latter only. Hidden attributes are re-encrypted.
 func RewriteReply(dst, src []byte, ix *Index, r *ReplyRewrite) (int, error) {
 	code := PacketCode(src)
 	w := writer{dst: dst[:min(len(dst), MaxLen)], n: HeaderLen}
@@ -127,7 +129,11 @@ func RewriteReply(dst, src []byte, ix *Index, r *ReplyRewrite) (int, error) {
 	PutHeader(p, code, r.Identifier, w.n)
 	asked := PacketAuthenticator(r.Request)
 	if w.messageAuth != 0 {
-		r.To.SignMessageAuthenticator(p, w.messageAuth, &asked)
+		over := &asked
+		if code == AccountingResponse && r.From.VerifyMessageAuthenticator(src, ix.First[AttrMessageAuthenticator], &zeros) {
+			over = &zeros
+		}
+		r.To.SignMessageAuthenticator(p, w.messageAuth, over)
 	}
 	r.To.SignResponse(p, &asked)
 	return w.n, nil
@@ -135,11 +141,12 @@ func RewriteReply(dst, src []byte, ix *Index, r *ReplyRewrite) (int, error) {
 
 // Reply writes an answer of our own to request, which comes from Walk with
 // ix: attrs, then the request's Proxy-States, with a Message-Authenticator
-// first when the code is an Access-* or the request had one. It returns the
-// length.
+// first when the code is an Access-* or the request had one. An answer to an
+// Accounting-Request has none: NASes do not agree on what it would be computed
+// over (see RewriteReply), and RFC 2866 knows none. It returns the length.
 func Reply(dst []byte, code Code, attrs, request []byte, ix *Index, secret *Secret) (int, error) {
 	w := writer{dst: dst[:min(len(dst), MaxLen)], n: HeaderLen}
-	if code.access() || ix.Has(AttrMessageAuthenticator) {
+	if code.access() || ix.Has(AttrMessageAuthenticator) && PacketCode(request) != AccountingRequest {
 		w.messageAuth = HeaderLen
 		w.attribute(AttrMessageAuthenticator, zeros[:])
 	}

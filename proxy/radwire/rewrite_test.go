@@ -127,6 +127,35 @@ func TestR12FirstAttributeAndOneOnly(t *testing.T) {
 	}
 }
 
+// TestR12RepliesKeepTheirForm: the answers of FreeRADIUS go on as its own clients verify them: accounting over zeros, CoA
+// over the request's authenticator whatever it came over. What we answer to accounting ourselves has none.
+func TestR12RepliesKeepTheirForm(t *testing.T) {
+	asked := PacketAuthenticator(packet(AccountingRequest, 1))
+	for _, tt := range []struct {
+		request, reply Code
+		came, goes     Authenticator
+	}{
+		{AccountingRequest, AccountingResponse, authB, asked}, {AccountingRequest, AccountingResponse, Authenticator{}, Authenticator{}},
+		{CoARequest, CoAACK, authB, asked}, {CoARequest, CoANAK, Authenticator{}, asked}, {DisconnectRequest, DisconnectACK, Authenticator{}, asked},
+	} {
+		reply := packet(tt.reply, 9, attr(25, "x"), attr(AttrMessageAuthenticator, "0000000000000000"))
+		testBackend.SignMessageAuthenticator(reply, 23, &tt.came)
+		testBackend.SignResponse(reply, &authB)
+		out := rewriteReply(t, packet(tt.request, 1), reply)
+		if !testNAS.VerifyMessageAuthenticator(out, 23, &tt.goes) || !testNAS.VerifyResponse(out, &asked) {
+			t.Errorf("%v that came over %x does not go over %x", tt.reply, tt.came, tt.goes)
+		}
+	}
+	for code, has := range map[Code]bool{AccountingRequest: false, StatusServer: true} {
+		req := packet(code, 1, attr(AttrMessageAuthenticator, "0000000000000000"))
+		ix, out := mustWalk(t, req), make([]byte, MaxLen)
+		n, err := Reply(out, AccountingResponse, nil, req, &ix, testNAS)
+		if ix = mustWalk(t, out[:n]); err != nil || ix.Has(AttrMessageAuthenticator) != has {
+			t.Errorf("our answer to %v: %x, %v", code, out[:n], err)
+		}
+	}
+}
+
 func TestR14PasswordAndChallengeThroughTheOracle(t *testing.T) {
 	req := radius.New(radius.CodeAccessRequest, []byte("nas-secret"))
 	_ = rfc2865.UserName_SetString(req, "alice")

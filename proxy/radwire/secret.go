@@ -100,11 +100,20 @@ func (s *Secret) messageAuth(p []byte, off uint16, auth *Authenticator) {
 // VerifyMessageAuthenticator checks the Message-Authenticator at off, which
 // is Index.First of its type. auth is the packet's own authenticator in an
 // Access-Request or Status-Server, zeros in an Accounting-, CoA- or
-// Disconnect-Request, and the request's authenticator in a reply (RFC 3579
-// section 3.2, RFC 5176 section 3.4): see MessageAuthOf.
+// Disconnect-Request (RFC 5176 section 3.4): see MessageAuthOf. Of a reply see
+// VerifyReplyMessageAuthenticator.
 func (s *Secret) VerifyMessageAuthenticator(p []byte, off uint16, auth *Authenticator) bool {
 	s.messageAuth(p, off, auth)
 	return subtle.ConstantTimeCompare(s.sum[:], p[off+2:off+messageAuthLen]) == 1
+}
+
+// VerifyReplyMessageAuthenticator checks the Message-Authenticator at off of a
+// reply to a request that was sent with the authenticator request, which is
+// what stands in for the header's (RFC 3579 section 3.2). FreeRADIUS puts zeros
+// there in an Accounting-Response and in its answers to CoA- and
+// Disconnect-Requests: both count in these, which nothing obliges to have one.
+func (s *Secret) VerifyReplyMessageAuthenticator(p []byte, off uint16, request *Authenticator) bool {
+	return s.VerifyMessageAuthenticator(p, off, request) || !PacketCode(p).access() && s.VerifyMessageAuthenticator(p, off, &zeros)
 }
 
 // SignMessageAuthenticator writes the Message-Authenticator at off. It comes

@@ -82,6 +82,25 @@ func TestR12MessageAuthenticator(t *testing.T) {
 	}
 }
 
+// TestR12ZerosInRepliesThatNeedNone: FreeRADIUS computes the Message-Authenticator of an Accounting-Response and of answers
+// to CoA and Disconnect over zeros; that of an Access-* is over the request's authenticator, and nothing else.
+func TestR12ZerosInRepliesThatNeedNone(t *testing.T) {
+	s, other := NewSecret([]byte("key")), NewSecret([]byte("other"))
+	for _, code := range []Code{AccessAccept, AccessReject, AccessChallenge, AccountingResponse, CoAACK, CoANAK, DisconnectACK, DisconnectNAK} {
+		p := packet(code, 5, attr(AttrMessageAuthenticator, "0000000000000000"))
+		for _, tt := range []struct {
+			by   *Secret
+			over Authenticator
+			want bool
+		}{{s, authB, true}, {s, Authenticator{}, !code.access()}, {s, Authenticator{1}, false}, {other, authB, false}, {other, Authenticator{}, false}} {
+			tt.by.SignMessageAuthenticator(p, HeaderLen, &tt.over)
+			if got := s.VerifyReplyMessageAuthenticator(p, HeaderLen, &authB); got != tt.want {
+				t.Errorf("%v over %x: %v", code, tt.over, got)
+			}
+		}
+	}
+}
+
 func TestR15SecretsDoNotPrint(t *testing.T) {
 	s, probe := NewSecret([]byte("hunter2")), NewProbeSecret()
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
