@@ -7,9 +7,18 @@ import (
 	"time"
 )
 
+// Drained is the answer of POST /api/v1/drain.
+type Drained struct {
+	Target  string `json:"target"`
+	Since   Time   `json:"since"`
+	Until   Time   `json:"until"`   // zero: until it is undone
+	Warning string `json:"warning"` // in force, but not on disk: what a restart would do; else empty
+}
+
 // Undrained is the answer of POST /api/v1/undrain.
 type Undrained struct {
-	Target string `json:"target"`
+	Target  string `json:"target"`
+	Warning string `json:"warning"` // as in Drained
 }
 
 func (s *Server) drain(ctx context.Context, arguments url.Values) (any, error) {
@@ -35,7 +44,7 @@ func (s *Server) undrain(ctx context.Context, arguments url.Values) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return Undrained{target.String()}, s.node.Undrain(ctx, target)
+	return s.node.Undrain(ctx, target)
 }
 
 func (s *Server) reload(ctx context.Context, arguments url.Values) (any, error) {

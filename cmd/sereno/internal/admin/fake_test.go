@@ -48,7 +48,7 @@ func (n *fakeNode) Ready() (bool, []string) {
 	return len(n.reasons) == 0, n.reasons
 }
 
-func (n *fakeNode) Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drain, error) {
+func (n *fakeNode) Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drained, error) {
 	if target == (Target{}) || d < 0 || d > MaxDrain {
 		n.t.Errorf("the node was asked to drain %v for %v", target, d)
 	}
@@ -59,15 +59,15 @@ func (n *fakeNode) Drain(ctx context.Context, target Target, d time.Duration, fo
 			n.t.Errorf("the change was given up: %v", ctx.Err())
 		}
 	}
-	drain := Drain{Target: target.String(), Since: At(time.Unix(1, 0))}
+	drain := Drained{Target: target.String(), Since: At(time.Unix(1, 0))}
 	if d > 0 {
 		drain.Until = At(time.Unix(1, 0).Add(d))
 	}
 	return drain, n.note("drain %s %v %v", target, d, force)
 }
 
-func (n *fakeNode) Undrain(_ context.Context, target Target) error {
-	return n.note("undrain %s", target)
+func (n *fakeNode) Undrain(_ context.Context, target Target) (Undrained, error) {
+	return Undrained{Target: target.String()}, n.note("undrain %s", target)
 }
 
 func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (Changes, error) {

@@ -23,13 +23,15 @@ type Node interface {
 	// for each that is not ("service resolver: no-healthy-backend").
 	Ready() (ready bool, reasons []string)
 	// Drain takes target out of use, for as long as d, or until Undrain if d is 0. It is
-	// in force when Drain returns. It returns the drain as Status shows it from now on. A
-	// target that is drained already gets the new end.
+	// in force when Drain returns. It returns the drain as Status shows it from now on, with
+	// a warning if it could not be written down. A target that is drained already gets the
+	// new end.
 	// Errors: ErrNotFound; a RefusedError where it would leave a pool below min_healthy or
 	// withdraw the last announced anycast of the node, unless force.
-	Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drain, error)
-	// Undrain ends a drain. ErrNotFound if the target does not exist or is not drained.
-	Undrain(ctx context.Context, target Target) error
+	Drain(ctx context.Context, target Target, d time.Duration, force bool) (Drained, error)
+	// Undrain ends a drain, with a warning as Drain. ErrNotFound if the target does not exist
+	// or is not drained.
+	Undrain(ctx context.Context, target Target) (Undrained, error)
 	// Reload reads the configuration again and applies it whole, or keeps the running one
 	// whole and returns a RefusedError with the errors of the configuration as details.
 	// allowEmpty lets a configuration through that takes away the last anycast prefix or

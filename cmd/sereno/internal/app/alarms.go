@@ -29,6 +29,9 @@ func (k alarmKey) String() string {
 	return k.name + "/" + k.subject
 }
 
+// alarmDrainsUnwritten stands while drains.json lacks what is drained (O12).
+const alarmDrainsUnwritten = "drains-unwritten"
+
 // raised is the state of an alarm that stands, in events.
 const raised = "raised"
 
@@ -82,6 +85,7 @@ func (n *Node) wrong() []alarm {
 	for _, a := range n.routes.Status().Alarms {
 		out = append(out, alarm{name: a.Name, subject: a.Subject, text: a.Text, since: a.Since})
 	}
+	out = append(out, n.drains.alarms()...)
 	for _, f := range n.shape.Load().fronts {
 		stands := func(name string) bool {
 			_, ok := n.alarmed.stand[alarmKey{name, f.name()}]

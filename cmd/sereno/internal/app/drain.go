@@ -14,21 +14,21 @@ import (
 	"sereno/config"
 )
 
-// Drain takes a target out of use (O12). It is on disk and in force when it
-// returns.
-func (n *Node) Drain(_ context.Context, t admin.Target, d time.Duration, force bool) (admin.Drain, error) {
+// Drain takes a target out of use (O12). It is in force when it returns, and on
+// disk where its answer warns of nothing.
+func (n *Node) Drain(_ context.Context, t admin.Target, d time.Duration, force bool) (admin.Drained, error) {
 	n.change.Lock()
 	defer n.change.Unlock()
 	if n.stopping.Load() {
-		return admin.Drain{}, admin.Refused("the node is stopping")
+		return admin.Drained{}, admin.Refused("the node is stopping")
 	}
 	now := n.shape.Load()
 	if !exists(now.config, t) {
-		return admin.Drain{}, fmt.Errorf("%w: %s", admin.ErrNotFound, t)
+		return admin.Drained{}, fmt.Errorf("%w: %s", admin.ErrNotFound, t)
 	}
 	if !force && !n.drains.has(t.String()) {
 		if reason := n.harmOf(now, t); reason != "" {
-			return admin.Drain{}, admin.Refused(reason + " (--force does it all the same)")
+			return admin.Drained{}, admin.Refused(reason + " (--force does it all the same)")
 		}
 	}
 	at := n.now()
@@ -38,38 +38,48 @@ func (n *Node) Drain(_ context.Context, t admin.Target, d time.Duration, force b
 		until = &end
 	}
 	if err := n.drains.add(t.String(), at, until); err != nil {
-		return admin.Drain{}, err
+		return admin.Drained{}, err
 	}
 	n.applyDrains(now.config)
 	n.log.Info("drained", zap.String("target", t.String()), zap.Duration("for", d))
 	n.publish(admin.EventDrain, t.String(), "", admin.StateDrained, "drained", "")
+	warning := n.writeDrains("a restart would end this drain")
 	for _, x := range n.drains.list() {
 		if x.Target == t.String() {
-			return adminDrain(x), nil
+			shown := adminDrain(x)
+			return admin.Drained{Target: shown.Target, Since: shown.Since, Until: shown.Until, Warning: warning}, nil
 		}
 	}
-	return admin.Drain{}, fmt.Errorf("draining %s: it ended at once", t)
+	return admin.Drained{}, fmt.Errorf("draining %s: it ended at once", t)
 }
 
 // Undrain ends a drain.
-func (n *Node) Undrain(_ context.Context, t admin.Target) error {
+func (n *Node) Undrain(_ context.Context, t admin.Target) (admin.Undrained, error) {
 	n.change.Lock()
 	defer n.change.Unlock()
 	if n.stopping.Load() {
-		return admin.Refused("the node is stopping")
+		return admin.Undrained{}, admin.Refused("the node is stopping")
 	}
-	had, err := n.drains.remove(t.String())
-	if err != nil {
-		return err
-	}
-	if !had {
-		return fmt.Errorf("%w: %s is not drained", admin.ErrNotFound, t)
+	if !n.drains.remove(t.String()) {
+		return admin.Undrained{}, fmt.Errorf("%w: %s is not drained", admin.ErrNotFound, t)
 	}
 	n.undrained(t.String(), "by an operator")
-	return nil
+	return admin.Undrained{Target: t.String(), Warning: n.writeDrains("a restart would drain it again")}, nil
 }
 
-// expireDrains ends the drains whose time is over; it is called every second.
+// writeDrains writes down what is in force already. Where that fails it says what a
+// restart would do then.
+func (n *Node) writeDrains(otherwise string) (warning string) {
+	err := n.drains.save()
+	if err == nil {
+		return ""
+	}
+	n.log.Warn("in force, but not written down: "+otherwise, zap.Error(err))
+	return fmt.Sprintf("it could not be written down, and %s: %v (it is tried again every %v)", otherwise, err, saveAgain)
+}
+
+// expireDrains ends the drains whose time is over, and writes down what could not be
+// before; it is called every second.
 func (n *Node) expireDrains() {
 	n.change.Lock()
 	defer n.change.Unlock()
@@ -79,6 +89,7 @@ func (n *Node) expireDrains() {
 	for _, target := range n.drains.expire(n.now()) {
 		n.undrained(target, "its time is over")
 	}
+	n.drains.retry(n.now())
 }
 
 func (n *Node) undrained(target, why string) {

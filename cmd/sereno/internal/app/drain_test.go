@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +34,8 @@ func (s *site) undrain(target string) error {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return s.node.Undrain(context.Background(), t)
+	_, err = s.node.Undrain(context.Background(), t)
+	return err
 }
 
 func (s *site) mustDrain(target string, d time.Duration, force bool) {
@@ -263,6 +266,40 @@ func TestO12DrainSurvivesAReloadAndARestart(t *testing.T) {
 		}
 	}
 	s.routeIs("dns-vip", admin.StateAnnounced)
+}
+
+// TestO12DrainOnAFullDiskTakesEffect: the one night when it matters. Answer, log and status say that a restart would not
+// know of it; once there is room it does.
+func TestO12DrainOnAFullDiskTakesEffect(t *testing.T) {
+	s := drainSite(t)
+	inTheWay := filepath.Join(s.dir, "state", "drains.json", "x")
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil { // no file can be put there
+		t.Fatal(err)
+	}
+	target := admin.Target{Kind: admin.TargetAnycast, Name: "dns-vip"}
+	d, err := s.node.Drain(context.Background(), target, 0, false)
+	if err != nil || !strings.Contains(d.Warning, "a restart would end this drain") || !strings.Contains(d.Warning, "drains.json") {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	s.routeIs("dns-vip", admin.StateWithdrawn)
+	until(t, 5*time.Second, "the alarm", func() bool { return strings.Contains(s.standing(), alarmDrainsUnwritten) })
+	if s.drained("anycast/dns-vip") == nil || s.logged("in force, but not written down: a restart would end this drain", "", "") != 1 {
+		t.Error("it is not shown, or not said")
+	}
+	u, err := s.node.Undrain(context.Background(), target)
+	if err != nil || !strings.Contains(u.Warning, "a restart would drain it again") {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	s.routeIs("dns-vip", admin.StateAnnounced)
+	s.mustDrain("anycast/dns-vip", 0, false)
+	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	s.start()
+	if s.drained("anycast/dns-vip") == nil {
+		t.Error("there was room at the end, and the restart does not know")
+	}
 }
 
 // A drain whose target came back after a restart without it.

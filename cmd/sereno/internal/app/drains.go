@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,11 @@ import (
 	"sereno/cmd/sereno/internal/admin"
 )
 
-// maxDrains bounds how many targets may be drained at once.
-const maxDrains = 1000
+const (
+	maxDrains  = 1000             // that may be drained at once
+	saveWithin = 2 * time.Second  // for the disk to take the book; nobody waits longer
+	saveAgain  = 10 * time.Second // after a disk that did not
+)
 
 // drain is one target that an operator took out of service.
 type drain struct {
@@ -23,18 +27,30 @@ type drain struct {
 }
 
 // drainBook remembers what is drained. It is kept in a file, so that drains
-// survive a restart (O12); every change is on disk before it takes effect.
-// Safe for concurrent use.
+// survive a restart (O12). A change is in force at once, also while the disk
+// takes nothing: save says whether it is written down, and retry makes good
+// what could not be. Nothing but save waits for the disk. Safe for concurrent use.
 type drainBook struct {
 	path string
-	mu   sync.Mutex
-	all  map[string]drain
+	disk chan struct{} // holds one while somebody writes
+
+	mu      sync.Mutex
+	all     map[string]drain
+	changes uint64 // of all
+	written uint64 // the change up to which the file has them
+	tried   time.Time
+	failed  time.Time // since when the disk does not take them; zero: it does
+	err     error
+}
+
+func newDrainBook(path string) *drainBook {
+	return &drainBook{path: path, disk: make(chan struct{}, 1), all: map[string]drain{}}
 }
 
 // loadDrains reads the book at path; a file that is absent is an empty book.
 // Drains whose time is over at now are left out.
 func loadDrains(path string, now time.Time) (*drainBook, error) {
-	b := &drainBook{path: path, all: map[string]drain{}}
+	b := newDrainBook(path)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return b, nil
@@ -74,30 +90,20 @@ func (b *drainBook) add(target string, now time.Time, until *time.Time) error {
 		d.Since = old.Since
 	}
 	b.all[target] = d
-	if err := b.save(); err != nil {
-		delete(b.all, target)
-		if had {
-			b.all[target] = old
-		}
-		return err
-	}
+	b.changes++
 	return nil
 }
 
 // remove ends the drain of target; it reports whether there was one.
-func (b *drainBook) remove(target string) (bool, error) {
+func (b *drainBook) remove(target string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	old, had := b.all[target]
-	if !had {
-		return false, nil
+	if _, had := b.all[target]; !had {
+		return false
 	}
 	delete(b.all, target)
-	if err := b.save(); err != nil {
-		b.all[target] = old
-		return true, err
-	}
-	return true, nil
+	b.changes++
+	return true
 }
 
 // has reports whether target itself is drained.
@@ -120,8 +126,7 @@ func (b *drainBook) expire(now time.Time) []string {
 		}
 	}
 	if len(over) > 0 {
-		// What is over stays over when the file still has it: its end is in the file.
-		_ = b.save()
+		b.changes++ // what is over stays over though the file still has it: its end is in the file
 	}
 	sort.Strings(over)
 	return over
@@ -131,6 +136,10 @@ func (b *drainBook) expire(now time.Time) []string {
 func (b *drainBook) list() []drain {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.listed()
+}
+
+func (b *drainBook) listed() []drain {
 	out := make([]drain, 0, len(b.all))
 	for _, d := range b.all {
 		out = append(out, d)
@@ -139,18 +148,86 @@ func (b *drainBook) list() []drain {
 	return out
 }
 
+// save brings the book to the disk. After an error it is not there yet, and a
+// restart would not know of the last changes.
 func (b *drainBook) save() error {
-	list := make([]drain, 0, len(b.all))
-	for _, d := range b.all {
-		list = append(list, d)
+	ctx, cancel := context.WithTimeout(context.Background(), saveWithin)
+	defer cancel()
+	select {
+	case b.disk <- struct{}{}:
+	case <-ctx.Done():
+		return b.outcome(0, errDiskHangs)
 	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Target < list[j].Target })
+	ended := make(chan error, 1)
+	go func() { ended <- b.write() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return b.outcome(0, errDiskHangs)
+	}
+}
+
+var errDiskHangs = fmt.Errorf("the disk has not taken them within %v", saveWithin)
+
+// retry writes what is not on the disk yet, now and then, and waits for nothing.
+func (b *drainBook) retry(now time.Time) {
+	b.mu.Lock()
+	due := b.changes != b.written && now.Sub(b.tried) >= saveAgain
+	if due {
+		b.tried = now
+	}
+	b.mu.Unlock()
+	if !due {
+		return
+	}
+	select {
+	case b.disk <- struct{}{}:
+		go func() { _ = b.write() }() // kept for the alarm
+	default: // it hangs
+	}
+}
+
+// write writes the file anew if it is behind, and gives the disk back.
+func (b *drainBook) write() error {
+	defer func() { <-b.disk }()
+	b.mu.Lock()
+	list, upTo, same := b.listed(), b.changes, b.changes == b.written
+	b.mu.Unlock()
+	if same {
+		return nil
+	}
 	data, err := json.MarshalIndent(list, "", " ")
-	if err != nil {
-		return fmt.Errorf("writing drains: %w", err)
+	if err == nil {
+		err = writeFileAtomic(b.path, append(data, '\n'))
 	}
-	if err := writeFileAtomic(b.path, append(data, '\n')); err != nil {
-		return fmt.Errorf("writing drains: %w", err)
+	return b.outcome(upTo, err)
+}
+
+// outcome keeps what a write of the changes up to that one came to.
+func (b *drainBook) outcome(upTo uint64, err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		b.written, b.failed, b.err = upTo, time.Time{}, nil
+		return nil
 	}
-	return nil
+	if b.changes == b.written { // it was taken after all
+		return nil
+	}
+	b.err = fmt.Errorf("writing %s: %w", b.path, err)
+	if b.failed.IsZero() {
+		b.failed = time.Now()
+	}
+	return b.err
+}
+
+// alarms are raised while the file lacks what an operator was told.
+func (b *drainBook) alarms() []alarm {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil || b.changes == b.written {
+		return nil
+	}
+	return []alarm{{name: alarmDrainsUnwritten, since: b.failed, text: "what is drained now would not survive a restart: " + b.err.Error()}}
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -20,6 +22,9 @@ func TestO12DrainsSurviveARestartUntilTheyEnd(t *testing.T) {
 		if err := book.add(target, now, until); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := book.save(); err != nil {
+		t.Fatal(err)
 	}
 
 	again, err := loadDrains(path, now.Add(29*time.Minute))
@@ -46,11 +51,11 @@ func TestO12DrainsSurviveARestartUntilTheyEnd(t *testing.T) {
 	if got := late.list(); len(got) != 1 || got[0].Target != "node" {
 		t.Fatalf("after a restart past its end: %+v", got)
 	}
-	if had, err := late.remove("node"); !had || err != nil {
-		t.Fatalf("remove: %v, %v", had, err)
+	if !late.remove("node") {
+		t.Fatal("there was none")
 	}
-	if had, err := late.remove("node"); had || err != nil {
-		t.Fatalf("removed twice: %v, %v", had, err)
+	if late.remove("node") {
+		t.Fatal("removed twice")
 	}
 }
 
@@ -72,28 +77,94 @@ func TestDrainAgainKeepsItsStartAndTakesTheNewEnd(t *testing.T) {
 	}
 }
 
-func TestDrainThatCannotBeWrittenDoesNotTakeEffect(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "gone")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	book, err := loadDrains(filepath.Join(dir, "drains.json"), now)
+// onDisk are the targets that a restart would find.
+func onDisk(t *testing.T, path string) string {
+	t.Helper()
+	book, err := loadDrains(path, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := book.add("node", now, nil); err != nil {
-		t.Fatal(err)
+	var out []string
+	for _, d := range book.list() {
+		out = append(out, d.Target)
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := book.add("service/resolver", now, nil); err == nil || book.has("service/resolver") {
-		t.Fatalf("added without a disk: %v, %+v", err, book.list())
-	}
-	if _, err := book.remove("node"); err == nil || !book.has("node") {
-		t.Fatalf("removed without a disk: %v, %+v", err, book.list())
-	}
+	return fmt.Sprint(out)
+}
+
+// TestO12DrainThatCannotBeWrittenIsInForce: it is kept and said, and it is written down once the disk takes it; so is
+// the end of one.
+func TestO12DrainThatCannotBeWrittenIsInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "gone")
+		path := filepath.Join(dir, "drains.json")
+		book, err := loadDrains(path, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := book.add("node", time.Now(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := book.save(); err == nil || !book.has("node") || len(book.alarms()) != 1 {
+			t.Fatalf("without a disk: %v, %+v, %+v", err, book.list(), book.alarms())
+		}
+		if text := book.alarms()[0].text; !strings.Contains(text, "restart") || !strings.Contains(text, path) || !strings.Contains(text, "no such file") {
+			t.Error(text)
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		retried := func() { book.retry(time.Now()); synctest.Wait() }
+		retried()
+		if got := onDisk(t, path); got != "[node]" || len(book.alarms()) != 0 {
+			t.Errorf("with a disk again: %s, %+v", got, book.alarms())
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if !book.remove("node") || book.save() == nil || book.has("node") || len(book.alarms()) != 1 {
+			t.Errorf("its end, without a disk: %+v, %+v", book.list(), book.alarms())
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		retried()
+		if len(book.alarms()) != 1 {
+			t.Error("it is tried again and again")
+		}
+		time.Sleep(saveAgain)
+		retried()
+		if got := onDisk(t, path); got != "[]" || len(book.alarms()) != 0 {
+			t.Errorf("at last: %s, %+v", got, book.alarms())
+		}
+	})
+}
+
+// TestO12DrainDoesNotWaitForADiskThatHangs: nobody waits longer than saveWithin, and nobody else at all.
+func TestO12DrainDoesNotWaitForADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book := newDrainBook(filepath.Join(t.TempDir(), "drains.json"))
+		book.disk <- struct{}{} // who writes does not come back
+		for _, target := range []string{"node", "service/resolver"} {
+			began := time.Now()
+			if err := book.add(target, began, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := book.save(); err == nil || time.Since(began) != saveWithin || !book.has(target) {
+				t.Errorf("%s: %v after %v", target, err, time.Since(began))
+			}
+			before := time.Now()
+			book.retry(before.Add(time.Hour))
+			if !time.Now().Equal(before) || len(book.alarms()) != 1 || len(book.list()) == 0 {
+				t.Errorf("%s: others wait too, or nobody is told: %+v", target, book.alarms())
+			}
+		}
+		<-book.disk
+		book.retry(time.Now().Add(2 * time.Hour))
+		synctest.Wait()
+		if got := onDisk(t, book.path); got != "[node service/resolver]" || len(book.alarms()) != 0 {
+			t.Errorf("after it: %s, %+v", got, book.alarms())
+		}
+	})
 }
 
 func TestDrainsFileThatIsNotOneIsSaid(t *testing.T) {
@@ -108,7 +179,7 @@ func TestDrainsFileThatIsNotOneIsSaid(t *testing.T) {
 
 func TestO30DrainsAreBounded(t *testing.T) {
 	now := time.Now()
-	book := &drainBook{path: filepath.Join(t.TempDir(), "drains.json"), all: map[string]drain{}}
+	book := newDrainBook(filepath.Join(t.TempDir(), "drains.json"))
 	for i := range maxDrains {
 		book.all[fmt.Sprint("pool/p/", i)] = drain{}
 	}

@@ -27,7 +27,7 @@ func TestO20EveryLabelValueIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string][]string{
-		"alarm":                                 append(constants(t, "../../../../bgp/status.go", "Alarm"), constants(t, "spoolalarms.go", "alarm")...),
+		"alarm":                                 append(append(constants(t, "../../../../bgp/status.go", "Alarm"), constants(t, "spoolalarms.go", "alarm")...), alarmDrainsUnwritten),
 		"event of sereno_dns_upstream_total":    slices.Collect(maps.Keys(upstreamEvents(&dnsfront.Upstream{}))),
 		"event of sereno_radius_upstream_total": slices.Collect(maps.Keys(radiusUpstreamEvents(&radiusfront.Stats{}))),
 		"reason of sereno_admin_refused_total":  admin.RefusalReasons(),

@@ -55,6 +55,9 @@ func (n *Node) closeAll(ctx context.Context) {
 		}
 	}
 	n.ticking.Wait()
+	if n.drains != nil {
+		_ = n.drains.save() // the last chance of what the disk did not take; that was said
+	}
 	n.unassign()
 	if n.state != nil {
 		if err := n.state.Close(); err != nil {

@@ -44,7 +44,7 @@ anycast, is refused without --force.`,
 		if force {
 			arguments.Set("force", "true")
 		}
-		var drain admin.Drain
+		var drain admin.Drained
 		if err := post(cmd, socket, "/api/v1/drain", arguments, &drain); err != nil {
 			return err
 		}
@@ -52,6 +52,7 @@ anycast, is refused without --force.`,
 		if !drain.Until.IsZero() {
 			until = "until " + utc(drain.Until.Time)
 		}
+		warn(cmd, drain.Warning)
 		return show(cmd, fmt.Sprintf("%s is drained %s\n", clean(drain.Target), until))
 	}
 	return cmd
@@ -73,9 +74,17 @@ func undrainCommand() *cobra.Command {
 		if err := post(cmd, socket, "/api/v1/undrain", url.Values{"target": args}, &undrained); err != nil {
 			return err
 		}
+		warn(cmd, undrained.Warning)
 		return show(cmd, clean(undrained.Target)+" is no longer drained\n")
 	}
 	return cmd
+}
+
+// warn tells what a change that was made lacks; nothing if text is empty.
+func warn(cmd *cobra.Command, text string) {
+	if text != "" {
+		note(cmd, "warning: "+clean(text))
+	}
 }
 
 func reloadCommand() *cobra.Command {

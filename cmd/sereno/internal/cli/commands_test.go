@@ -36,6 +36,12 @@ func TestO12DrainAndUndrain(t *testing.T) {
 			t.Errorf("%v: %d %q %q: %s", test.args, code, stdout, stderr, calls)
 		}
 	}
+	node.warning = "it could not be written down"
+	for _, command := range []string{"drain", "undrain"} {
+		if code, stdout, stderr := run(t, command, "node", "--socket", socket); code != 0 || !strings.HasPrefix(stdout, "node is ") || stderr != "warning: it could not be written down\n" {
+			t.Errorf("in force, and not on disk: %d %q %q", code, stdout, stderr)
+		}
+	}
 	node.err = fmt.Errorf("draining: %w", admin.Refused("it would withdraw the node's last announced anycast; --force does it all the same"))
 	code, stdout, stderr := run(t, "drain", "node", "--socket", socket)
 	if code != 1 || stdout != "" || !strings.Contains(stderr, "sereno drain: ") || !strings.Contains(stderr, "--force does it") {

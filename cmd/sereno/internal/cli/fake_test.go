@@ -20,13 +20,14 @@ var testBuild = admin.Build{Version: "0.1.0", Commit: "abc", Date: "2026-11-23",
 // fakeNode is a node of memory alone, behind a real server of the API.
 type fakeNode struct {
 	fakeSpools
-	mu     sync.Mutex
-	status admin.Status
-	err    error
-	calls  []string
-	asked  chan struct{} // told at each Status, if somebody listens until stop
-	stop   chan struct{}
-	change admin.Changes
+	mu      sync.Mutex
+	status  admin.Status
+	err     error
+	calls   []string
+	warning string        // of drains and their ends
+	asked   chan struct{} // told at each Status, if somebody listens until stop
+	stop    chan struct{}
+	change  admin.Changes
 }
 
 func (n *fakeNode) Status() admin.Status {
@@ -41,16 +42,16 @@ func (n *fakeNode) Status() admin.Status {
 
 func (n *fakeNode) Ready() (bool, []string) { return true, nil }
 
-func (n *fakeNode) Drain(_ context.Context, target admin.Target, d time.Duration, force bool) (admin.Drain, error) {
-	drain := admin.Drain{Target: target.String(), Since: admin.At(moment)}
+func (n *fakeNode) Drain(_ context.Context, target admin.Target, d time.Duration, force bool) (admin.Drained, error) {
+	drain := admin.Drained{Target: target.String(), Since: admin.At(moment), Warning: n.warning}
 	if d > 0 {
 		drain.Until = admin.At(moment.Add(d))
 	}
 	return drain, n.note("drain %s %s %v", target, d, force)
 }
 
-func (n *fakeNode) Undrain(_ context.Context, target admin.Target) error {
-	return n.note("undrain %s", target)
+func (n *fakeNode) Undrain(_ context.Context, target admin.Target) (admin.Undrained, error) {
+	return admin.Undrained{Target: target.String(), Warning: n.warning}, n.note("undrain %s", target)
 }
 
 func (n *fakeNode) Reload(_ context.Context, allowEmpty bool) (admin.Changes, error) {
