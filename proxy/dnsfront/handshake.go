@@ -147,15 +147,7 @@ func (s *Service) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		return nil, nil
 	}
 	cfg := &s.settings.Load().cfg
-	bits := cfg.RateLimit.IPv6Prefix
-	if c.peer.Is4() {
-		bits = cfg.RateLimit.IPv4Prefix
-	}
-	client, err := c.peer.WithZone("").Prefix(bits)
-	if err != nil {
-		return nil, err // bits are checked
-	}
-	if err := s.streams.handshakes.begin(hello.Context(), client, s.streams.idle(&cfg.TCP)); err != nil {
+	if err := s.streams.handshakes.begin(hello.Context(), cfg.RateLimit.client(c.peer), s.streams.idle(&cfg.TCP)); err != nil {
 		s.streams.refused[RefusedHandshake].Add(1)
 		return nil, err
 	}

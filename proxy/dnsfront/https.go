@@ -67,8 +67,8 @@ func (c *capped) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		peer, local := addrOf(conn.RemoteAddr()).Addr(), addrOf(conn.LocalAddr()).Addr()
-		if c.s.streams.admit(peer, local) {
-			return &cappedConn{Conn: &shaking{Conn: conn, s: c.s, peer: peer}, s: c.s, peer: peer}, nil
+		if client, ok := c.s.streams.admit(peer, local); ok {
+			return &cappedConn{Conn: &shaking{Conn: conn, s: c.s, peer: peer}, s: c.s, client: client}, nil
 		}
 		_ = conn.Close() // nothing was promised
 	}
@@ -76,13 +76,13 @@ func (c *capped) Accept() (net.Conn, error) {
 
 type cappedConn struct {
 	net.Conn
-	s    *Service
-	peer netip.Addr
-	once sync.Once
+	s      *Service
+	client netip.Prefix
+	once   sync.Once
 }
 
 func (c *cappedConn) Close() error {
-	c.once.Do(func() { c.s.streams.release(c.peer) })
+	c.once.Do(func() { c.s.streams.release(c.client) })
 	return c.Conn.Close()
 }
 

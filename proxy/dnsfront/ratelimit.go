@@ -38,6 +38,20 @@ type bucket struct {
 	slip   bool  // the last query over the limit was dropped: the next is told to come over TCP
 }
 
+// client is the prefix that an address counts for, wherever clients are told apart: a
+// subscriber has 2^64 addresses of IPv6 and more.
+func (c *RateLimitConfig) client(a netip.Addr) netip.Prefix {
+	bits := c.IPv6Prefix
+	if a.Is4() {
+		bits = c.IPv4Prefix
+	}
+	p, err := a.WithZone("").Prefix(bits)
+	if err != nil {
+		return netip.Prefix{} // bits are checked
+	}
+	return p
+}
+
 // verdict of the limiter on one query.
 type limited uint8
 

@@ -38,7 +38,7 @@ type streams struct {
 
 	mu     sync.Mutex
 	all    map[*stream]struct{}
-	client map[netip.Addr]int
+	client map[netip.Prefix]int
 	next   int // book for the next one
 	wg     sync.WaitGroup
 	large  atomic.Int64 // queries above ordinaryQuery that are being read
@@ -83,7 +83,7 @@ func mayQueue(all, most, has, size int64) bool {
 }
 
 func (x *streams) init(s *Service, workers int) {
-	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Addr]int{}
+	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Prefix]int{}
 	x.tls = s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot")
 	x.handshakes.init(workers)
 }
@@ -95,6 +95,7 @@ type stream struct {
 	conn      net.Conn
 	local     netip.AddrPort
 	peer      netip.AddrPort
+	client    netip.Prefix // that it counts for
 	transport Transport
 	book      *book
 
@@ -133,7 +134,8 @@ func (l *listener) accept() {
 // add begins to serve a connection, or closes it if there are too many.
 func (x *streams) add(l *listener, c net.Conn) {
 	peer, local := addrOf(c.RemoteAddr()), addrOf(c.LocalAddr())
-	if !x.admit(peer.Addr(), local.Addr()) {
+	client, ok := x.admit(peer.Addr(), local.Addr())
+	if !ok {
 		_ = c.Close() // nothing was promised
 		return
 	}
@@ -141,7 +143,7 @@ func (x *streams) add(l *listener, c net.Conn) {
 		c = tls.Server(&shaking{Conn: c, s: x.s, peer: peer.Addr()}, x.tls)
 	}
 	x.mu.Lock()
-	st := &stream{s: x.s, conn: c, peer: peer, local: local, transport: l.transport,
+	st := &stream{s: x.s, conn: c, peer: peer, local: local, client: client, transport: l.transport,
 		book: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
 	st.room.L = &st.mu
 	x.next++
@@ -157,16 +159,19 @@ func (x *streams) remove(st *stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.all, st)
-	x.releaseLocked(st.peer.Addr())
+	x.releaseLocked(st.client)
 }
 
-// admit counts a connection in if there is room for it. Each true needs one release.
-func (x *streams) admit(peer, local netip.Addr) bool {
-	c := &x.s.settings.Load().cfg.TCP
+// admit counts a connection in if there is room for it. Each true needs one release, of the
+// client that was told: a reload may change what peer belongs to.
+func (x *streams) admit(peer, local netip.Addr) (client netip.Prefix, ok bool) {
+	cfg := &x.s.settings.Load().cfg
+	c := &cfg.TCP
+	client = cfg.RateLimit.client(peer)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.s.closing.Load() {
-		return false
+		return client, false
 	}
 	// The self-probe comes from the very address that it asks, and no limit holds for
 	// it (A07); who may ask at all is decided for each query.
@@ -174,25 +179,25 @@ func (x *streams) admit(peer, local netip.Addr) bool {
 	case peer == local:
 	case int(x.open.Load()) >= c.MaxConnections:
 		x.refused[RefusedConnections].Add(1)
-		return false
-	case x.client[peer] >= c.MaxPerClient:
+		return client, false
+	case x.client[client] >= c.MaxPerClient:
 		x.refused[RefusedClient].Add(1)
-		return false
+		return client, false
 	}
-	x.client[peer]++
+	x.client[client]++
 	x.open.Add(1)
-	return true
+	return client, true
 }
 
-func (x *streams) release(peer netip.Addr) {
+func (x *streams) release(client netip.Prefix) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.releaseLocked(peer)
+	x.releaseLocked(client)
 }
 
-func (x *streams) releaseLocked(peer netip.Addr) {
-	if x.client[peer]--; x.client[peer] == 0 {
-		delete(x.client, peer)
+func (x *streams) releaseLocked(client netip.Prefix) {
+	if x.client[client]--; x.client[client] == 0 {
+		delete(x.client, client)
 	}
 	x.open.Add(-1)
 }

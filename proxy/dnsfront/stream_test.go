@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -101,6 +102,39 @@ func TestD50ConnectionsAreCapped(t *testing.T) {
 	c = dial()
 	writeFrame(t, c, packed(t, asking("www.example.", dns.TypeA)))
 	readFrame(t, c)
+}
+
+// A subscriber has 2^64 addresses and more: over IPv6 a client is a prefix, that of rate_limit.
+func TestD50AClientIsItsPrefix(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) { c.TCP.MaxPerClient = 2 }})
+	x, local := &f.streams, netip.MustParseAddr("2001:db8::53")
+	admitted := func(from string) (netip.Prefix, bool) { return x.admit(netip.MustParseAddr(from), local) }
+	var of []netip.Prefix
+	for i, from := range []string{"2001:db8:1:100::1", "2001:db8:1:1ff::2", "2001:db8:1:100::3", "2001:db8:1:200::1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"} {
+		client, ok := admitted(from)
+		if refused := i == 2 || i == 6; ok == refused {
+			t.Errorf("connection %d, from %s, of %s: %v", i, from, client, ok)
+		}
+		if ok {
+			of = append(of, client)
+		}
+	}
+	// What is counted is given back where it was counted, whatever a reload says meanwhile.
+	f.opts.Config.RateLimit.IPv6Prefix, f.opts.Config.RateLimit.IPv4Prefix = 64, 24
+	if err := f.Update(f.opts); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := admitted("2001:db8:1:100::3"); !ok {
+		t.Error("a /64 of its own")
+	} else {
+		of = append(of, netip.MustParsePrefix("2001:db8:1:100::/64"))
+	}
+	for _, client := range of {
+		x.release(client)
+	}
+	if len(x.client) != 0 || x.open.Load() != 0 {
+		t.Errorf("left: %v, %d", x.client, x.open.Load())
+	}
 }
 
 func TestD50IdleTimeoutShrinks(t *testing.T) {
