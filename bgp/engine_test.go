@@ -207,6 +207,18 @@ func TestA16PauseNeedsProofAndIsNoFlap(t *testing.T) {
 	}
 }
 
+// TestA16EachServiceProvesItself: the proof of one service is not that of another.
+func TestA16EachServiceProvesItself(t *testing.T) {
+	l := newLife(t, anycast(func(a *AnycastConfig) { a.Requires = append(a.Requires, "other") }))
+	l.replay([]step{
+		{0, append(slices.Clone(svcUp), Service{Name: "other", State: "up"}), "announced"},
+		{1 * m, "pause", "withdrawn paused"},
+		{1*m + 1*s, "prove", "withdrawn paused"},
+	})
+	l.e.prove("other")
+	l.replay([]step{{1*m + 2*s, nil, "announced"}})
+}
+
 func TestA16PauseDuringHoldDownDoesNotShortenIt(t *testing.T) {
 	newLife(t, anycast(nil)).replay([]step{
 		{0, svcUp, "announced"},
@@ -240,6 +252,19 @@ func TestA21HandOver(t *testing.T) {
 		{9 * s, svcUp, "withdrawn hold-down"},
 		{19 * s, nil, "announced"},
 	})
+}
+
+// TestA21EveryPrefixMustBeSeen: a site that announces the IPv4 address alone would leave those of IPv6 with nobody.
+func TestA21EveryPrefixMustBeSeen(t *testing.T) {
+	for i := range anycast(nil).Prefixes {
+		l := newLife(t, anycast(func(a *AnycastConfig) { a.WhenDown = "hand-over" }))
+		l.replay([]step{{0, svcUp, "announced"}, {1 * s, svcDown, "demoted no-other-site"}})
+		l.e.see(l.e.entries["dns-vip"].config.Prefixes[i:i+1], at(2*s))
+		l.replay([]step{
+			{2 * s, nil, "demoted no-other-site"},
+			{3 * s, "see", "withdrawn handed-over"},
+		})
+	}
 }
 
 // TestA21SitesThatFallIllTogetherStay: what was seen of another site before everybody could know that we are demoted says

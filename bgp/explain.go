@@ -204,22 +204,3 @@ func (p *PoolEvidence) sentence(service string, now State) string {
 		return text + fmt.Sprintf("takes %s down, and the route would be %s at once.", service, p.IfLost)
 	}
 }
-
-// LeavesNothing tells whether draining the given entries would withdraw the
-// last prefix that this node announces. Where nothing is announced there is
-// nothing to lose.
-func (c *Controller) LeavesNothing(anycast ...string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	lost := false
-	for name, x := range c.engine.entries {
-		switch {
-		case x.decision.State == Withdrawn:
-		case !slices.Contains(anycast, name):
-			return false
-		default:
-			lost = true
-		}
-	}
-	return lost
-}

@@ -2,7 +2,6 @@ package bgp
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -88,30 +87,4 @@ func TestA25SaysWhatOneMoreLostBackendChanges(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestLeavesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := testSettings(anycast(nil), neighbor("core-1", "10.0.0.1"))
-		s.Anycast = append(s.Anycast, anycast(func(a *AnycastConfig) { a.Name, a.Prefixes = "radius-vip", nil }))
-		n := startNode(t, s, nil)
-		check := func(want bool, names ...string) {
-			t.Helper()
-			if got := n.LeavesNothing(names...); got != want {
-				t.Errorf("draining %v leaves nothing: %v, want %v", fmt.Sprint(names), got, want)
-			}
-		}
-		check(false, "dns-vip")
-		n.SetServices(svcUp)
-		check(false, "dns-vip")
-		check(true, "dns-vip", "radius-vip")
-		check(false)
-		if err := n.Drain("radius-vip"); err != nil {
-			t.Fatal(err)
-		}
-		check(false, "dns-vip") // the other one is demoted still
-		time.Sleep(3 * time.Second)
-		check(true, "dns-vip")
-		n.close(t)
-	})
 }

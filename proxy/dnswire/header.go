@@ -21,23 +21,21 @@ const (
 	FlagTC     = 1 << 9
 	FlagRD     = 1 << 8
 	FlagRA     = 1 << 7
-	FlagZ      = 1 << 6
 	FlagAD     = 1 << 5
 	FlagCD     = 1 << 4
 	OpcodeMask = 0xf << 11
 	RcodeMask  = 0xf
 )
 
-// Rcodes (RFC 1035 §4.1.1, RFC 2136, RFC 6891 §9, RFC 7873 §8).
+// Rcodes (RFC 1035 §4.1.1, RFC 6891 §9).
 const (
-	NoError   = 0
-	FormErr   = 1
-	ServFail  = 2
-	NXDomain  = 3
-	NotImp    = 4
-	Refused   = 5
-	BadVers   = 16
-	BadCookie = 23
+	NoError  = 0
+	FormErr  = 1
+	ServFail = 2
+	NXDomain = 3
+	NotImp   = 4
+	Refused  = 5
+	BadVers  = 16
 )
 
 // Types that a proxy must know.
@@ -51,9 +49,7 @@ const (
 	TypeAAAA  = 28
 	TypeDNAME = 39
 	TypeOPT   = 41
-	TypeRRSIG = 46
 	TypeSVCB  = 64
-	TypeTSIG  = 250
 	TypeIXFR  = 251
 	TypeAXFR  = 252
 	TypeANY   = 255
@@ -76,9 +72,6 @@ func Flags(m []byte) uint16 { return binary.BigEndian.Uint16(m[2:]) }
 
 // SetFlags sets the flags word.
 func SetFlags(m []byte, f uint16) { binary.BigEndian.PutUint16(m[2:], f) }
-
-// Opcode returns the opcode, 0..15.
-func Opcode(m []byte) int { return int(m[2]>>3) & 0xf }
 
 // QDCount returns the number of questions that the header promises.
 func QDCount(m []byte) int { return int(binary.BigEndian.Uint16(m[4:])) }

@@ -14,20 +14,17 @@ const (
 
 // Extended error codes (RFC 8914 §4).
 const (
-	EDEOther                 = 0
-	EDEStaleAnswer           = 3
-	EDENotReady              = 14
-	EDEBlocked               = 15
-	EDECensored              = 16
-	EDEFiltered              = 17
-	EDEProhibited            = 18
-	EDEStaleNXDomain         = 19
-	EDENotAuthoritative      = 20
-	EDENotSupported          = 21
-	EDENoReachable           = 22
-	EDENetworkError          = 23
-	optionHeaderLen          = 4
-	ednsFlagDO          uint = 1 << 15
+	EDEOther              = 0
+	EDEStaleAnswer        = 3
+	EDEBlocked            = 15
+	EDECensored           = 16
+	EDEFiltered           = 17
+	EDEProhibited         = 18
+	EDEStaleNXDomain      = 19
+	EDENoReachable        = 22
+	EDENetworkError       = 23
+	optionHeaderLen       = 4
+	ednsFlagDO       uint = 1 << 15
 )
 
 // Span is a run of octets in a message. Zero when there is none.

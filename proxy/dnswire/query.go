@@ -58,9 +58,6 @@ func (q *Query) RD() bool { return q.Flags&FlagRD != 0 }
 // CD tells whether checking is disabled (RFC 4035 §3.2.2).
 func (q *Query) CD() bool { return q.Flags&FlagCD != 0 }
 
-// AD tells whether the client understands the AD bit (RFC 6840 §5.7).
-func (q *Query) AD() bool { return q.Flags&FlagAD != 0 }
-
 // ParseQuery reads a query into q. Whatever the problem is, what was read before it
 // stays in q, so that the answer can carry the ID, the question and an OPT.
 //

@@ -141,13 +141,6 @@ func ClampTTLs(m []byte, places []uint16, low, high uint32) {
 	}
 }
 
-// SetTTLs sets the TTLs at the given places.
-func SetTTLs(m []byte, places []uint16, ttl uint32) {
-	for _, at := range places {
-		binary.BigEndian.PutUint32(m[at:], ttl)
-	}
-}
-
 // StripOPT takes the OPT record out of a reply that ParseReply accepted and returns
 // the shorter message; m's memory is reused. EDNS belongs to one hop, so the stored
 // answer has none (RFC 6891 §6.2.6). Records behind OPT move, and their compression
