@@ -60,6 +60,13 @@ func (q *queue[T]) run(f func(T)) {
 	}
 }
 
+// lostSoFar is how many values found the queue full.
+func (q *queue[T]) lostSoFar() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
 // close lets what is queued be heard, and returns when it was.
 func (q *queue[T]) close() {
 	q.mu.Lock()

@@ -183,6 +183,9 @@ func (m *Monitor) Role(pool, role string, since time.Time) Role {
 	return r
 }
 
+// Lost is how many events and pauses nobody heard, because the hearer hung.
+func (m *Monitor) Lost() uint64 { return m.events.lostSoFar() + m.paused.lostSoFar() }
+
 // Close ends all probing, waits for what is under way, and returns when every
 // event has been heard.
 func (m *Monitor) Close() {

@@ -454,7 +454,9 @@ func TestA01AReloadKeepsWhatIsKnown(t *testing.T) {
 		changed.Config.Interval, changed.Config.Timeout, changed.Config.Fall = 5*time.Second, time.Second, 4
 		moved := c
 		moved.Addr = netip.MustParseAddrPort("192.0.2.9:53")
-		after := m.Apply([]Target{changed, b, moved})
+		synctest.Wait()
+		mark := len(w.begun("a"))
+		after := m.Apply([]Target{changed, b, moved}) // and asked at once, then every 5 s
 		if after[a.Key] != before[a.Key] || after[b.Key] != before[b.Key] || after[a.Key].State() != Up || after[b.Key].State() != Down {
 			t.Error("a backend that stayed lost its state")
 		}
@@ -464,7 +466,6 @@ func TestA01AReloadKeepsWhatIsKnown(t *testing.T) {
 		if len(d.read()) != told {
 			t.Error("a reload told events")
 		}
-		mark := len(w.begun("a"))
 		time.Sleep(20500 * time.Millisecond)
 		if n := len(w.begun("a")) - mark; n < 4 || n > 6 {
 			t.Errorf("%d probes in 20 s with the new interval of 5 s", n)

@@ -190,6 +190,9 @@ func (s *Services) status(v *service) ServiceStatus {
 	return out
 }
 
+// Lost is how many events and pauses nobody heard, because the hearer hung.
+func (s *Services) Lost() uint64 { return s.said.lostSoFar() }
+
 // Close ends all asking and returns when every event has been heard.
 func (s *Services) Close() {
 	if !s.closed.CompareAndSwap(false, true) {

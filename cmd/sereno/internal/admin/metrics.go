@@ -19,7 +19,7 @@ type descs struct {
 	radLogins, radSessions, radKnown, radUnsigned, radUpstream, dnsUpstream *prometheus.Desc
 	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
 	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
-	reloadSuccess, build, certificate                                       *prometheus.Desc
+	reloadSuccess, build, certificate, eventsLost, logLost                  *prometheus.Desc
 	tableEntries, tableLimit, dnsRefused, udpDrops                          *prometheus.Desc
 	spool                                                                   *spoolDescs
 	all                                                                     []*prometheus.Desc
@@ -77,6 +77,9 @@ func newDescs() *descs {
 		service:     d("service_state", "1 for the state that the service is in.", "service", "state"),
 		alarm:       d("alarms", "Alarms that stand, by name.", "alarm"),
 		panics:      d("panics_total", "Faults of ours that cost one packet each; the log has their places.", "service"),
+
+		eventsLost: d("health_events_lost_total", "Changes of state that were not told, because whoever hears them hangs: a fault of ours."),
+		logLost:    d("log_lines_lost_total", "Log lines that nobody took: whoever reads the log hangs or is gone."),
 
 		reloadSuccess: d("config_last_reload_success", "1 if the last reload of the configuration was applied, 0 if it was refused."),
 		build:         d("build_info", "Always 1; the labels say which program this is.", "version", "commit", "goversion"),
@@ -165,6 +168,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for name, n := range alarms {
 		e.gauge(c.d.alarm, float64(n), name)
 	}
+	e.counter(c.d.eventsLost, s.EventsLost)
+	e.counter(c.d.logLost, s.LogLinesLost)
 	e.gauge(c.d.reloadSuccess, one(!s.LastReloadFailed))
 	e.gauge(c.d.build, 1, c.build.Version, c.build.Commit, c.build.GoVersion)
 }

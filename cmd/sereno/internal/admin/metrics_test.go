@@ -58,8 +58,9 @@ func fullSnapshot() Snapshot {
 		Listeners: []ListenerMetrics{
 			{"resolver udp 192.0.2.53:53", 3, map[string]uint64{"queue_full": 1}}, {"resolver udp 192.0.2.53:53", 4, map[string]uint64{"queue_full": 2}},
 		},
-		Services: []ServiceMetrics{{"resolver", StateDegraded}},
-		Alarms:   []string{"neighbor-down", "neighbor-down"},
+		Services:   []ServiceMetrics{{"resolver", StateDegraded}},
+		Alarms:     []string{"neighbor-down", "neighbor-down"},
+		EventsLost: 3, LogLinesLost: 4,
 	}
 }
 
@@ -136,6 +137,8 @@ func TestO20ContractNamesWithTheirLabels(t *testing.T) {
 		"sereno_bgp_lease_margin_seconds":        "neighbor; gauge",
 		"sereno_kernel_drops_total":              "listener; counter",
 		"sereno_config_last_reload_success":      "; gauge",
+		"sereno_health_events_lost_total":        "; counter",
+		"sereno_log_lines_lost_total":            "; counter",
 		"sereno_build_info":                      "commit goversion version; gauge",
 		"go_goroutines":                          "; gauge",
 		"process_resident_memory_bytes":          "; gauge",
@@ -179,9 +182,15 @@ sereno_dns_latency_seconds_bucket{service="resolver",source="cache",le="0.1"} 8
 sereno_dns_latency_seconds_bucket{service="resolver",source="cache",le="+Inf"} 10
 sereno_dns_latency_seconds_sum{service="resolver",source="cache"} 1.5
 sereno_dns_latency_seconds_count{service="resolver",source="cache"} 10
+# HELP sereno_health_events_lost_total Changes of state that were not told, because whoever hears them hangs: a fault of ours.
+# TYPE sereno_health_events_lost_total counter
+sereno_health_events_lost_total 3
 # HELP sereno_kernel_drops_total Datagrams that the kernel dropped because a socket's buffer was full.
 # TYPE sereno_kernel_drops_total counter
 sereno_kernel_drops_total{listener="resolver udp 192.0.2.53:53"} 7
+# HELP sereno_log_lines_lost_total Log lines that nobody took: whoever reads the log hangs or is gone.
+# TYPE sereno_log_lines_lost_total counter
+sereno_log_lines_lost_total 4
 # HELP sereno_radius_logins_total Access-Accepts and Access-Rejects, repeated answers not counted again.
 # TYPE sereno_radius_logins_total counter
 sereno_radius_logins_total{result="accepted",service="pppoe"} 30
@@ -196,7 +205,7 @@ sereno_service_state{service="resolver",state="up"} 0
 `
 	if err := testutil.GatherAndCompare(registryOf(t, fullSnapshot), strings.NewReader(want),
 		"sereno_alarms", "sereno_anycast_announced", "sereno_backend_state", "sereno_build_info", "sereno_config_last_reload_success",
-		"sereno_dns_certificate_expires_seconds", "sereno_dns_latency_seconds", "sereno_kernel_drops_total", "sereno_radius_logins_total", "sereno_service_state"); err != nil {
+		"sereno_dns_certificate_expires_seconds", "sereno_dns_latency_seconds", "sereno_health_events_lost_total", "sereno_kernel_drops_total", "sereno_log_lines_lost_total", "sereno_radius_logins_total", "sereno_service_state"); err != nil {
 		t.Error(err)
 	}
 }

@@ -17,6 +17,8 @@ type Snapshot struct {
 	// LastReloadFailed: the last reload was refused. The load at the start counts as one
 	// that was not.
 	LastReloadFailed bool
+	EventsLost       uint64 // changes of state that nobody heard
+	LogLinesLost     uint64
 }
 
 // DNSMetrics are the figures of one DNS service, transports added up:

@@ -9,11 +9,12 @@ import (
 )
 
 // newLogger writes to w, one line for each entry: for people ("console") or for
-// machines ("json"). The level may be changed while it runs.
-func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel, error) {
+// machines ("json"). The level may be changed while it runs. Who logs does not wait
+// for w: call Sync of the lines at the end.
+func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel, *logLines, error) {
 	at, err := zap.ParseAtomicLevel(level)
 	if err != nil {
-		return nil, at, fmt.Errorf("log.level: %w", err)
+		return nil, at, nil, fmt.Errorf("log.level: %w", err)
 	}
 	c := zap.NewProductionEncoderConfig()
 	c.EncodeTime = zapcore.ISO8601TimeEncoder
@@ -27,7 +28,12 @@ func newLogger(w io.Writer, level, format string) (*zap.Logger, zap.AtomicLevel,
 		c.ConsoleSeparator = "  "
 		encoder = zapcore.NewConsoleEncoder(c)
 	default:
-		return nil, at, fmt.Errorf("log.format: %q is neither console nor json", format)
+		return nil, at, nil, fmt.Errorf("log.format: %q is neither console nor json", format)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), at)), at, nil
+	lines := &logLines{w: w}
+	log := zap.New(zapcore.NewCore(encoder, lines, at))
+	lines.tell = func(lost uint64) {
+		log.Warn("log lines were lost: whoever reads the log did not take them in time", zap.Uint64("lost", lost))
+	}
+	return log, at, lines, nil
 }

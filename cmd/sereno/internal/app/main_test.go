@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		os.Exit(speaker.Main(os.Stdin, os.Stderr))
 	case "router":
 		os.Exit(routerMain())
+	case "node":
+		os.Exit(nodeMain())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -38,6 +38,10 @@ func (n *Node) snapshot() admin.Snapshot {
 	for _, a := range n.alarms() {
 		out.Alarms = append(out.Alarms, a.Name)
 	}
+	out.EventsLost = n.monitor.Lost() + n.services.Lost()
+	if n.o.lost != nil {
+		out.LogLinesLost = n.o.lost()
+	}
 	r := n.reloads.Load()
 	out.LastReloadFailed = r != nil && r.err != ""
 	return out

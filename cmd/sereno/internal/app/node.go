@@ -25,6 +25,8 @@ type Options struct {
 	Speaker bgp.Command // how a BGP speaker's process is started
 	Confine bool        // give away, for the whole process and for good, what the work does not need
 	Cores   int         // workers of each service, and the process is the node's: GOMAXPROCS is set; 0: GOMAXPROCS as it is
+
+	lost func() uint64 // log lines so far; nil: none
 }
 
 // Node is a running node. Methods are safe for concurrent use.

@@ -18,14 +18,17 @@ import (
 // signal stops it at once. SIGHUP reloads. Logs go to w. The error is of the
 // start: *config.Error for a configuration that is wrong.
 func Run(o Options, w io.Writer) error {
+	signal.Ignore(syscall.SIGPIPE) // or a journal that ends would end the node
 	c, report := config.Load(o.Path, config.Options{})
 	if err := report.Err(); err != nil {
 		return err
 	}
-	log, level, err := newLogger(w, c.Log.Level, c.Log.Format)
+	log, level, lines, err := newLogger(w, c.Log.Level, c.Log.Format)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = lines.Sync() }() // it waits for a second, and never fails
+	o.lost = lines.Lost
 	log = log.With(zap.String("node", c.Node.Name))
 	for _, warning := range report.Warnings {
 		log.Warn("configuration: " + warning.String())

@@ -141,7 +141,7 @@ func TestRunRefusesAWrongConfiguration(t *testing.T) {
 func TestLogFormats(t *testing.T) {
 	for format, begins := range map[string]string{"console": "2", "json": "{"} {
 		b := &lockedBuffer{}
-		log, level, err := newLogger(b, "warn", format)
+		log, level, lines, err := newLogger(b, "warn", format)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,12 +151,15 @@ func TestLogFormats(t *testing.T) {
 			t.Fatal(err)
 		}
 		log.Info("and that")
+		if err := lines.Sync(); err != nil {
+			t.Fatal(err)
+		}
 		if got := b.lines(); len(got) != 2 || !strings.HasPrefix(got[0], begins) || !strings.Contains(got[1], "and that") {
 			t.Errorf("%s: %q", format, got)
 		}
 	}
 	for _, wrong := range [][2]string{{"loud", "json"}, {"info", "xml"}} {
-		if _, _, err := newLogger(&lockedBuffer{}, wrong[0], wrong[1]); err == nil {
+		if _, _, _, err := newLogger(&lockedBuffer{}, wrong[0], wrong[1]); err == nil {
 			t.Errorf("%v was taken", wrong)
 		}
 	}

@@ -34,7 +34,7 @@ const (
 // the very filter of system calls that the unit asks systemd for.
 func TestO31TheUnitLetsTheNodeStart(t *testing.T) {
 	if dir := os.Getenv(filteredEnv); dir != "" {
-		fmt.Println(startsConfined(dir))
+		fmt.Println(startsConfined(dir, freeAddr(t)))
 		return
 	}
 	if file := os.Getenv(filterEnv); file != "" {
@@ -157,7 +157,7 @@ func filterCalls(file string) error {
 }
 
 // startsConfined starts a node that gives its rights away, and stops it.
-func startsConfined(dir string) error {
+func startsConfined(dir, listen string) error {
 	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, 0, 0, 0); !errors.Is(errno, unix.EPERM) {
 		return fmt.Errorf("nothing is filtered: %w", errno)
 	}
@@ -165,8 +165,8 @@ func startsConfined(dir string) error {
 node: {state_dir: %[1]s/state}
 admin: {socket: %[1]s/run/admin.sock, listen: ""}
 pools: [{name: p, protocol: dns, backends: [{name: a, address: "127.0.0.1:9"}, {name: b, address: "127.0.0.2:9"}]}]
-dns: [{name: d, listen: ["127.0.0.1:0"], pool: p, cache: {entries: 1000}}]
-`, dir)
+dns: [{name: d, listen: [%[2]q], pool: p, cache: {entries: 1000}}]
+`, dir, listen)
 	c, report := config.Parse(filepath.Join(dir, "sereno.yaml"), []byte(text), config.Options{})
 	if err := report.Err(); err != nil {
 		return err
