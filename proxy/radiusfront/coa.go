@@ -10,9 +10,12 @@ import (
 )
 
 const (
-	// coaWindow is how old an Event-Timestamp may be, and for how long a
-	// duplicate gets the first answer again (RFC 5176 section 6.3).
+	// coaWindow is how old an Event-Timestamp may be, and how far ahead (RFC 5176
+	// section 6.3).
 	coaWindow = int64(300 * time.Second)
+	// coaKept is for how long a duplicate gets the first answer again: a request
+	// that was dated ahead is current for so long.
+	coaKept = 2 * coaWindow
 	// coaFirstResend is the time to the first retransmission to a NAS; each next
 	// one comes after twice the time (RFC 5080 section 2.2.1).
 	coaFirstResend = int64(2 * time.Second)
@@ -112,15 +115,17 @@ func (w *worker) verifyCoA(peers []coaPeer, p []byte) (*radwire.Secret, Reason) 
 	return nil, reason
 }
 
-// staleEvent tells whether the request's Event-Timestamp is older than the
-// window: somebody may be sending an old packet again.
+// staleEvent tells whether the request's Event-Timestamp is outside of the
+// window: somebody may be sending an old packet again, and what is dated far
+// ahead could be sent again until then.
 func (w *worker) staleEvent(p []byte) bool {
 	v := w.ix.FirstValue(p, radwire.AttrEventTimestamp)
 	if len(v) != 4 {
 		return false
 	}
 	// The wall clock, which may have been set since the start.
-	return w.clock().Unix()-int64(binary.BigEndian.Uint32(v)) > coaWindow/int64(time.Second)
+	age := w.clock().Unix() - int64(binary.BigEndian.Uint32(v))
+	return max(age, -age) > coaWindow/int64(time.Second)
 }
 
 // routeCoA finds the NAS that a request is for, by what it calls itself, else

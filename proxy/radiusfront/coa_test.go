@@ -211,8 +211,10 @@ func TestR50BadRequests(t *testing.T) {
 	c.untilDropped(KindCoA, ReasonCode, 2)
 	c.from.send([]byte("noise"))
 	c.untilDropped(KindCoA, ReasonMalformed, 1)
-	c.from.send(coaRequest(radwire.CoARequest, 2, nasIP(2), at(now-301)))
-	c.untilDropped(KindCoA, ReasonStale, 1)
+	for i, off := range []int64{-301, 301, 1 << 31} {
+		c.from.send(coaRequest(radwire.CoARequest, 2, nasIP(2), at(now+off)))
+		c.untilDropped(KindCoA, ReasonStale, uint64(i+1))
+	}
 	bad := signed(radwire.CoARequest, 3, backendSecret, nasIP(2))
 	bad[23] ^= 1
 	radwire.NewSecret([]byte(backendSecret)).SignRequest(bad)
@@ -221,9 +223,11 @@ func TestR50BadRequests(t *testing.T) {
 	if c.nas.count() != 0 {
 		t.Error("the NAS heard of it")
 	}
-	req := coaRequest(radwire.CoARequest, 4, nasIP(2), at(now-299))
-	c.from.send(req)
-	c.from.verified(req, c.from.receive(), backendSecret)
+	for i, off := range []int64{-299, 299} {
+		req := coaRequest(radwire.CoARequest, byte(4+i), nasIP(2), at(now+off))
+		c.from.send(req)
+		c.from.verified(req, c.from.receive(), backendSecret)
+	}
 	q := c.probe.Question(9) // the self-probe reaches this port too
 	c.from.send(q)
 	if !c.probe.Verify(q, c.from.receive()) {
@@ -231,15 +235,17 @@ func TestR50BadRequests(t *testing.T) {
 	}
 }
 
-func TestR50DuplicatesGetTheFirstAnswerFor300Seconds(t *testing.T) {
+// TestR50DuplicatesGetTheFirstAnswerWhileTheyAreCurrent: a request that is dated 300 s ahead is current for 600 s.
+func TestR50DuplicatesGetTheFirstAnswerWhileTheyAreCurrent(t *testing.T) {
 	c := newCoAFront(t, false, ack)
-	req := coaRequest(radwire.CoARequest, 1, nasIP(2))
+	ahead := string(binary.BigEndian.AppendUint32(nil, uint32(c.clock.now().Unix()+300)))
+	req := coaRequest(radwire.CoARequest, 1, nasIP(2), avp(radwire.AttrEventTimestamp, ahead))
 	c.from.send(req)
 	first := c.from.receive()
 	other := coaRequest(radwire.CoARequest, 1, nasIP(2), avp(44, "x")) // the identifier is used again
 	c.from.send(other)
 	c.from.receive()
-	c.clock.advance(299 * time.Second)
+	c.clock.advance(599 * time.Second)
 	c.from.send(req)
 	if again := c.from.receive(); string(again) != string(first) || c.nas.count() != 2 {
 		t.Errorf("another answer, or the NAS got %d", c.nas.count())

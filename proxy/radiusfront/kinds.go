@@ -120,7 +120,7 @@ const (
 	ReasonTimeout                             // no backend answered (R30)
 	ReasonStateLost                           // the backend that holds the EAP conversation is down (R32)
 	ReasonNoPool                              // the pool has no backend in this role
-	ReasonStale                               // Event-Timestamp older than 300 s (R50)
+	ReasonStale                               // Event-Timestamp more than 300 s from now (R50)
 	ReasonForbidden                           // CoA from a backend that does not serve the NAS (R50)
 	ReasonClosing                             // the service is being stopped
 	ReasonSpoolFull                           // no backend answers, and the spool has no room for a record of its class (R43)

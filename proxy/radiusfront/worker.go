@@ -348,7 +348,7 @@ func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
 	w.service.remembered.Add(1)
 	window := w.view.window
 	if e.kind == KindCoA {
-		window = coaWindow
+		window = coaKept
 	}
 	w.wheel.move(e, w.now+window)
 }
