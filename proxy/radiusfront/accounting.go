@@ -198,9 +198,6 @@ func (s *Service) openSpool() {
 		return
 	}
 	dir := spoolDir(s.options.StateDir, s.options.Config.Name)
-	if err := settleSpool(dir); err != nil {
-		s.logger.Error("the spool of a renamed service", zap.Error(err))
-	}
 	if (len(s.options.Config.Acct) == 0 || !c.Spool) && !spool.Exists(dir) {
 		return
 	}

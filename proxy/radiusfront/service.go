@@ -300,12 +300,16 @@ func (s *Service) Update(o Options) error {
 			return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
 		}
 	}
+	name := s.options.Config.Name
+	if err := s.renameSpool(name, o.Config.Name); err != nil {
+		return fmt.Errorf("updating radius service %q to %q: %w", name, o.Config.Name, err)
+	}
 	next, err := s.openNew(wanted)
 	if err != nil {
-		return fmt.Errorf("updating radius service %q: %w", o.Config.Name, err)
+		return errors.Join(fmt.Errorf("updating radius service %q: %w", o.Config.Name, err), s.renameSpool(o.Config.Name, name))
 	}
 	longest := s.workers[0].view.longest() // what is under way keeps its times
-	s.rename(s.options.Config.Name, o.Config.Name)
+	s.rename(name, o.Config.Name)
 	was := s.options.Config.Clients
 	s.options = o
 	s.bound(&o)

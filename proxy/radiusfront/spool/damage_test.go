@@ -228,8 +228,8 @@ type sickDisk struct {
 
 func (d *sickDisk) options(o *Options) {
 	d.room.Store(1 << 40)
-	o.create = func(path string) (file, error) {
-		f, err := createFile(path)
+	o.create = func(in *os.Root, name string) (file, error) {
+		f, err := createFile(in, name)
 		if err != nil {
 			return nil, err
 		}
@@ -424,8 +424,8 @@ func TestR40ARecordThatCannotBeReadForAWhileIsNotLost(t *testing.T) {
 	var passed atomic.Int64
 	s := open(t, t.TempDir(), func(o *Options) {
 		o.Now = func() time.Time { return time.Unix(1000, passed.Load()) }
-		o.create = func(path string) (file, error) {
-			f, err := createFile(path)
+		o.create = func(in *os.Root, name string) (file, error) {
+			f, err := createFile(in, name)
 			return &deafFile{f, &lost}, err
 		}
 	})
@@ -467,8 +467,8 @@ func TestR40ARecordThatCannotBeCopiedForwardForAWhileIsNotLost(t *testing.T) {
 	s := open(t, t.TempDir(), func(o *Options) {
 		o.MaxBytes = minBytes
 		o.Now = func() time.Time { return time.Unix(1000, passed.Load()) }
-		o.create = func(path string) (file, error) {
-			f, err := createFile(path)
+		o.create = func(in *os.Root, name string) (file, error) {
+			f, err := createFile(in, name)
 			return &deafFile{f, &lost}, err
 		}
 	})

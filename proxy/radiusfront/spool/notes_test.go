@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,8 +52,8 @@ func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
 	dir := t.TempDir()
 	syncing, end := make(chan struct{}, 10), make(chan struct{}, 10)
 	s := open(t, dir, func(o *Options) {
-		o.create = func(path string) (file, error) {
-			f, err := createFile(path)
+		o.create = func(in *os.Root, name string) (file, error) {
+			f, err := createFile(in, name)
 			return &heldFile{f, syncing, end}, err
 		}
 	})

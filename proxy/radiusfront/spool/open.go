@@ -46,9 +46,15 @@ func Open(o Options) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the spool %s: %w", o.Dir, err)
 	}
-	if _, err := s.restore(); err != nil {
+	if s.root, err = os.OpenRoot(o.Dir); err == nil {
+		_, err = s.restore()
+	}
+	if err != nil {
 		for _, g := range s.segments {
 			_ = g.file.Close() // being given up
+		}
+		if s.root != nil {
+			_ = s.root.Close() // likewise
 		}
 		_ = owner.Close() // likewise
 		return nil, fmt.Errorf("opening the spool %s: %w", o.Dir, err)
@@ -118,7 +124,12 @@ func own(f *os.File, dir, node string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // read only
+	return syncDir(root)
 }
 
 func nameSum(name string) string {
@@ -137,7 +148,7 @@ func (s *Spool) restore() (*recovery, error) {
 		if !ok {
 			continue
 		}
-		s.segments = append(s.segments, &segment{ordinal: ordinal, salt: salt, path: filepath.Join(s.opts.Dir, n.Name())})
+		s.segments = append(s.segments, &segment{ordinal: ordinal, salt: salt})
 	}
 	slices.SortFunc(s.segments, func(a, b *segment) int { return cmp.Compare(a.ordinal, b.ordinal) })
 	if len(s.segments) == 0 {
@@ -153,7 +164,7 @@ func (s *Spool) restore() (*recovery, error) {
 		flag = os.O_RDONLY
 	}
 	for _, g := range segments {
-		f, err := os.OpenFile(g.path, flag, 0o600)
+		f, err := os.OpenFile(filepath.Join(s.opts.Dir, g.name()), flag, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +193,8 @@ type recovered struct {
 }
 
 func (r *recovery) read(g *segment, last bool) error {
-	b, err := os.ReadFile(g.path)
+	path := filepath.Join(r.s.opts.Dir, g.name())
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -191,7 +203,7 @@ func (r *recovery) read(g *segment, last bool) error {
 	r.s.index.disk += g.size
 	if r.s.readOnly {
 		for _, d := range bad {
-			r.damage = append(r.damage, Damage{File: g.path, From: d.from, To: d.to, Tail: last && d.to == len(b)})
+			r.damage = append(r.damage, Damage{File: path, From: d.from, To: d.to, Tail: last && d.to == len(b)})
 		}
 		return nil
 	}
@@ -275,11 +287,10 @@ const damagedPrefix = "damaged-"
 // offset, as long as all of them take no more than the spool may. It returns false
 // when it was kept by an earlier process.
 func (s *Spool) keepDamaged(ordinal uint64, off int, b []byte) bool {
-	if damagedSize(s.opts.Dir)+int64(len(b)) > s.max.Load() {
+	if damagedSize(s.root)+int64(len(b)) > s.max.Load() {
 		return true // counted all the same
 	}
-	path := filepath.Join(s.opts.Dir, fmt.Sprintf(damagedPrefix+"%016x-%08x.bin", ordinal, off))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := s.root.OpenFile(fmt.Sprintf(damagedPrefix+"%016x-%08x.bin", ordinal, off), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return false
 	}
@@ -293,15 +304,26 @@ func (s *Spool) keepDamaged(ordinal uint64, off int, b []byte) bool {
 }
 
 // damagedSize is how many bytes are kept aside in a directory.
-func damagedSize(dir string) (size int64) {
-	names, err := filepath.Glob(filepath.Join(dir, damagedPrefix+"*"))
+func damagedSize(dir *os.Root) (size int64) {
+	names, err := damagedNames(dir)
 	if err != nil {
-		return 0 // the directory's name is a bad pattern
+		return 0 // who writes will tell
 	}
 	for _, name := range names {
-		if info, err := os.Stat(name); err == nil {
+		if info, err := dir.Stat(name); err == nil {
 			size += info.Size()
 		}
 	}
 	return size
+}
+
+// damagedNames are the files of what is kept aside.
+func damagedNames(dir *os.Root) ([]string, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }() // read only
+	names, err := d.Readdirnames(-1)
+	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, damagedPrefix) }), err
 }

@@ -33,12 +33,12 @@ type cachedWrite struct {
 
 func (d *powerDisk) options(o *Options) {
 	o.MaxBytes = minBytes
-	o.create = func(path string) (file, error) {
-		f, err := createFile(path)
+	o.create = func(in *os.Root, name string) (file, error) {
+		f, err := createFile(in, name)
 		if err != nil {
 			return nil, err
 		}
-		p := &powerFile{file: f, disk: d, path: path}
+		p := &powerFile{file: f, disk: d, path: filepath.Join(in.Name(), name)}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.files = append(d.files, p)

@@ -114,7 +114,7 @@ func (s *Spool) unchanged() error {
 		}
 	}
 	for _, g := range s.segments {
-		if in, err := os.Stat(g.path); err != nil || in.Size() != g.size {
+		if in, err := os.Stat(filepath.Join(s.opts.Dir, g.name())); err != nil || in.Size() != g.size {
 			return ErrChanged
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -23,7 +22,6 @@ type file interface {
 // the writer changes.
 type segment struct {
 	ordinal uint64
-	path    string
 	salt    [saltLen]byte
 	file    file
 	size    int64
@@ -59,6 +57,8 @@ func segmentName(ordinal uint64, salt *[saltLen]byte) string {
 	return fmt.Sprintf("%s%016x-%s%s", segmentPrefix, ordinal, hex.EncodeToString(salt[:]), segmentSuffix)
 }
 
+func (g *segment) name() string { return segmentName(g.ordinal, &g.salt) }
+
 func parseSegmentName(name string) (ordinal uint64, salt [saltLen]byte, ok bool) {
 	rest, is := strings.CutPrefix(name, segmentPrefix)
 	rest, is2 := strings.CutSuffix(rest, segmentSuffix)
@@ -78,8 +78,8 @@ func parseSegmentName(name string) (ordinal uint64, salt [saltLen]byte, ok bool)
 	return ordinal, salt, true
 }
 
-func createFile(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func createFile(in *os.Root, name string) (file, error) {
+	f, err := in.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err // not f: a nil *os.File in an interface is not nil
 	}
@@ -87,8 +87,8 @@ func createFile(path string) (file, error) {
 }
 
 // syncDir makes the names in a directory last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(dir *os.Root) error {
+	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
@@ -108,17 +108,17 @@ func segmentSize(maxBytes int64) int64 {
 // begin opens a new segment for writing.
 func (s *Spool) begin() error {
 	s.ordinal++
-	path := filepath.Join(s.opts.Dir, segmentName(s.ordinal, &s.salt))
-	f, err := s.opts.create(path)
+	g := &segment{ordinal: s.ordinal, salt: s.salt}
+	f, err := s.opts.create(s.root, g.name())
 	if err != nil {
 		return err
 	}
-	if err := syncDir(s.opts.Dir); err != nil {
-		_ = f.Close()       // nothing is in it
-		_ = os.Remove(path) // likewise
+	if err := syncDir(s.root); err != nil {
+		_ = f.Close()               // nothing is in it
+		_ = s.root.Remove(g.name()) // likewise
 		return err
 	}
-	g := &segment{ordinal: s.ordinal, path: path, salt: s.salt, file: f}
+	g.file = f
 	s.mu.Lock()
 	s.segments = append(s.segments, g)
 	s.mu.Unlock()

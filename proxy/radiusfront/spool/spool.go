@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +66,7 @@ const (
 
 // Options are what Open needs.
 type Options struct {
-	Dir  string // created if absent
+	Dir  string // created if absent; may be renamed while it is open
 	Node string // whose the directory is
 	// MaxBytes bounds the directory's segments, at least 1 MiB; see the package
 	// comment for what is beside it.
@@ -79,7 +79,7 @@ type Options struct {
 	// again (nil); nil: nobody. It is called on the spool's goroutine.
 	OnState func(error)
 
-	create func(path string) (file, error) // of tests: a disk that fails
+	create func(in *os.Root, name string) (file, error) // of tests: a disk that fails
 }
 
 // Record is what is stored.
@@ -102,6 +102,7 @@ type Ref struct {
 // and everything that only looks wait for no disk.
 type Spool struct {
 	opts Options
+	root *os.Root // the directory, under whatever name; nil: readOnly
 	now  func() time.Time
 	base time.Time // of the monotonic times below
 	// readOnly: Read's, which changes nothing on disk and has no goroutine.
@@ -319,17 +320,11 @@ func (s *Spool) DamagedFiles() int { return int(s.damaged.Load()) }
 // countDamaged reads the directory: on the spool's goroutine, so that nobody else waits for a disk that hangs.
 func (s *Spool) countDamaged() {
 	s.damagedAt = time.Now()
-	names, err := os.ReadDir(s.opts.Dir)
+	names, err := damagedNames(s.root)
 	if err != nil {
 		return // who writes will tell
 	}
-	n := int64(0)
-	for _, f := range names {
-		if strings.HasPrefix(f.Name(), damagedPrefix) {
-			n++
-		}
-	}
-	s.damaged.Store(n)
+	s.damaged.Store(int64(len(names)))
 }
 
 // Close stores what was submitted, notes what is over and closes the files. What
@@ -351,8 +346,10 @@ func (s *Spool) Close() error {
 			first = fmt.Errorf("closing the spool: %w", err)
 		}
 	}
-	if err := s.owner.Close(); err != nil && first == nil {
-		first = fmt.Errorf("closing the spool: %w", err)
+	for _, c := range []io.Closer{s.owner, s.root} {
+		if err := c.Close(); err != nil && first == nil {
+			first = fmt.Errorf("closing the spool: %w", err)
+		}
 	}
 	return first
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 )
 
@@ -200,7 +199,7 @@ func (s *Spool) abandon(g *segment, at int64) {
 	s.segments = s.segments[:len(s.segments)-1]
 	s.mu.Unlock()
 	_ = g.file.Close() // nothing is in it
-	_ = os.Remove(g.path)
+	_ = s.root.Remove(g.name())
 }
 
 // settleNotes syncs notes that have waited for age.
@@ -258,7 +257,7 @@ func (s *Spool) removeEmpty() {
 		s.index.disk -= g.size
 		s.mu.Unlock() // the disk may take its time
 		_ = g.file.Close()
-		_ = os.Remove(g.path) // one that stays is read at the next Open, and its records are known to be over or delivered again
+		_ = s.root.Remove(g.name()) // one that stays is read at the next Open, and its records are known to be over or delivered again
 		s.mu.Lock()
 	}
 }

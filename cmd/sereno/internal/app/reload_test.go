@@ -205,6 +205,30 @@ func TestO04RenamedServiceKeepsItsRouteAndItsTraffic(t *testing.T) {
 	x.end()
 }
 
+// A service is renamed, and a new one gets the name that it had: in one reload that is refused, in two both have their
+// spools at once.
+func TestO04NewServiceUnderTheNameOfARenamedOne(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.change("radius", "name: pppoe", "name: dialup")
+	renamed := s.text["radius"]
+	more := fmt.Sprintf("  - {name: pppoe, acct: [%q], pool: servers, clients: [{name: x, address: 127.0.0.1, secret: %s}]}\n", freeAddr(t), nasSecret)
+	s.text["radius"] += more
+	_, err := s.reload()
+	refused(t, err, "service dialup", "service pppoe", "in one reload", "in the next")
+	s.text["radius"] = renamed
+	s.mustReload()
+	s.text["radius"] += more
+	s.mustReload()
+	if alarms := s.node.Status().Alarms; len(alarms) > 0 {
+		t.Errorf("%+v", alarms)
+	}
+	spools, _ := filepath.Glob(filepath.Join(s.dir, "*", "spool", "*"))
+	if len(spools) != 2 {
+		t.Errorf("the spools are %v", spools)
+	}
+}
+
 // A route that comes to require a service which the same reload opens stays.
 func TestO04NewServiceUnderAStandingRoute(t *testing.T) {
 	s := newSite(t)
