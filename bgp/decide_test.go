@@ -97,10 +97,10 @@ func TestA17RoutesCarryTheirAttributes(t *testing.T) {
 }
 
 func TestA13DemotedRoutesAreWorseAndMarked(t *testing.T) {
-	e := Entry{Config: anycast(func(a *AnycastConfig) { a.WhenDown = "demote" }), Services: service("down", ""), Was: Announced}
+	e := Entry{Config: anycast(func(a *AnycastConfig) { a.WhenDown, a.Communities = "demote", []string{"64500:100"} }), Services: service("down", ""), Was: Announced}
 	d := Decide(Input{Now: epoch, ASN: 64512, Site: 7, Entries: []Entry{e}})[0]
 	want := Route{Prefix: netip.MustParsePrefix("192.0.2.53/32"), MED: 1000, LocalPref: 10, Prepend: 3,
-		Communities:      []uint32{CommunityGracefulShutdown, CommunityNoExport},
+		Communities:      []uint32{64500<<16 | 100, CommunityGracefulShutdown, CommunityNoExport},
 		LargeCommunities: [][3]uint32{{64512, 1, 7}, {64512, 2, 7}}}
 	if d.State != Demoted || len(d.Routes) != 2 || !d.Routes[0].Equal(want) {
 		t.Errorf("got %+v, want %+v", d, want)

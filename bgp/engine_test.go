@@ -264,6 +264,8 @@ func TestA21EveryPrefixMustBeSeen(t *testing.T) {
 			{2 * s, nil, "demoted no-other-site"},
 			{3 * s, "see", "withdrawn handed-over"},
 		})
+		l.e.see(l.e.entries["dns-vip"].config.Prefixes[i:i+1], at(5*s))
+		l.replay([]step{{6 * s, nil, "demoted no-other-site"}})
 	}
 }
 

@@ -135,6 +135,22 @@ func TestD33NegativeAnswersLiveAsTheirSOASays(t *testing.T) {
 	})
 }
 
+func TestD33TheSOAsTTLIsAnUpperBound(t *testing.T) {
+	f := newFront(t, setup{handle: func(q *request) [][]byte {
+		m := q.reply(dns.RcodeNameError)
+		m.Ns = []dns.RR{mustRR(q.r.t, "example. 60 IN SOA ns.example. root.example. 1 2 3 4 120")}
+		return [][]byte{packed(q.r.t, m)}
+	}})
+	if got := ttlOf(t, f.ask(asking("www.example.", dns.TypeA))); got != 60 {
+		t.Error(got)
+	}
+	f.later(61 * time.Second)
+	f.ask(asking("www.example.", dns.TypeA))
+	if n := f.asked(); n != 2 {
+		t.Error(n)
+	}
+}
+
 func TestD33NegativeTTLIsAnUpperBound(t *testing.T) {
 	f := newFront(t, setup{config: func(c *Config) { c.Cache.NegativeTTL = 10 * time.Second }})
 	if got := ttlOf(t, f.ask(asking("nx.example.", dns.TypeA))); got != 10 {
@@ -214,6 +230,20 @@ func TestD25FastFailureDrawsNoTraffic(t *testing.T) {
 	}
 	if bad, good := f.resolvers[0].asked.Load(), f.resolvers[1].asked.Load(); bad > 40 || good < 190 {
 		t.Errorf("the failing backend was asked %d times, the other %d times", bad, good)
+	}
+}
+
+// TestD25RefusalsWithoutRDSayNothing: a resolver may well refuse what asks for its cache alone.
+func TestD25RefusalsWithoutRDSayNothing(t *testing.T) {
+	f := newFront(t, setup{})
+	f.resolvers[0].set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(dns.RcodeRefused))} })
+	for i := range 200 {
+		q := asking(unique(i), dns.TypeA)
+		q.RecursionDesired = false
+		f.ask(q)
+	}
+	if n := f.resolvers[0].asked.Load(); n < 60 {
+		t.Errorf("the backend that refuses was asked %d times of 200", n)
 	}
 }
 

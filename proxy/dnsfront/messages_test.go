@@ -311,6 +311,9 @@ func TestD09Flags(t *testing.T) {
 	if m := f.ask(withOPT(asking("www.example.", dns.TypeA), 1232, true)); !m.AuthenticatedData {
 		t.Error("DO: ", m)
 	}
+	if m := f.ask(withOPT(asking("www.example.", dns.TypeA), 1232, false)); m.AuthenticatedData {
+		t.Error("OPT without DO: ", m)
+	}
 	cd := asking("www.example.", dns.TypeA)
 	cd.CheckingDisabled = true
 	f.ask(cd)

@@ -250,8 +250,10 @@ func TestR22IdentifiersRestAndPortsAreOpened(t *testing.T) {
 			t.Fatal("a resting identifier was used")
 		}
 	}
-	f.clock.advance(31 * time.Second)
-	f.until("rest", func(st *Stats) bool { return st.Upstreams[0].Resting == 100 && st.Upstreams[0].InUse == 0 })
+	f.clock.advance(29 * time.Second)
+	f.until("all rest", func(st *Stats) bool { return st.Upstreams[0].Resting == 700 && st.Upstreams[0].InUse == 0 })
+	f.clock.advance(2 * time.Second)
+	f.until("the last rest", func(st *Stats) bool { return st.Upstreams[0].Resting == 100 })
 	// Then the ports are closed that only the peak needed.
 	f.until("few ports", func(st *Stats) bool {
 		f.clock.advance(time.Second)

@@ -92,10 +92,17 @@ func TestR13BackendsUnderAuto(t *testing.T) {
 	if st := f.balanced(); st.Upstreams[0].Unsigned != 1 {
 		t.Errorf("%+v", st.Upstreams)
 	}
-	backend.setAnswer(accept)
-	nas.exchange(pap(t, 2, "a", "b"))
+	// With EAP-Message every reply has one: that says nothing of the others.
+	backend.setAnswer(func(r received) []byte {
+		return signedReply(r, backendSecret, 1, 0, avp(radwire.AttrEAPMessage, "success"))
+	})
+	nas.exchange(signed(radwire.AccessRequest, 2, nasSecret, avp(1, "a"), avp(radwire.AttrEAPMessage, "eap")))
 	backend.setAnswer(func(r received) []byte { return signedReply(r, backendSecret, 0, 0) })
-	nas.send(pap(t, 3, "a", "b"))
+	nas.exchange(pap(t, 3, "a", "b"))
+	backend.setAnswer(accept)
+	nas.exchange(pap(t, 4, "a", "b"))
+	backend.setAnswer(func(r received) []byte { return signedReply(r, backendSecret, 0, 0) })
+	nas.send(pap(t, 5, "a", "b"))
 	f.untilReply(ReplyUnsigned, 1)
 }
 
