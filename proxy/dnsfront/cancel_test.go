@@ -50,11 +50,24 @@ func TestO30WhoCancelsHTTPSRequestsIsLetGo(t *testing.T) {
 		}
 	}
 	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
-	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Error("it stays connected")
+	calm := false // on a busy machine net/http's own bound, on streams whose requests have not begun, may come first
+	for in := http2.NewFramer(nil, c); ; {
+		frame, err := in.ReadFrame()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("it stays connected")
+		}
+		if err != nil {
+			break
+		}
+		if end, ok := frame.(*http2.GoAwayFrame); ok {
+			calm = calm || end.ErrCode == http2.ErrCodeEnhanceYourCalm
+		}
 	}
-	until(t, "its end", func() bool { return f.Stats().Connections == 0 })
-	if n := f.Stats().Refused[RefusedCancelled]; n != 1 {
+	until(t, "its end", func() bool {
+		s := f.Stats()
+		return s.Connections == 0 && s.TotalInFlight() == 0 && f.load.Load() == 0
+	})
+	if n := f.Stats().Refused[RefusedCancelled]; n != 1 && !calm {
 		t.Errorf("%d connections were let go", n)
 	}
 	if n := f.asked(); n > streams/20 {
