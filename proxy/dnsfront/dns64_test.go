@@ -167,8 +167,8 @@ func TestD63AnAnswerThatCameMeanwhileLeadsToA(t *testing.T) {
 	w.missOf(wt, w.t.key, w.t.keyLen(), w.t.hash)
 	a := append([]byte{}, w.t.key...)
 	a[w.t.keyLen()-3] = dnswire.TypeA
-	if answered || s.table.find(a, s.hash(a)) == nil {
-		t.Errorf("answered %v, A is asked %v", answered, s.table.find(a, s.hash(a)) != nil)
+	if answered || s.table.find(a, s.hash(a), w) == nil {
+		t.Errorf("answered %v, A is asked %v", answered, s.table.find(a, s.hash(a), w) != nil)
 	}
 }
 
@@ -262,4 +262,45 @@ func TestD63StaleAddressesAreMadeToo(t *testing.T) {
 	if len(m.Answer) != 3 || m.Answer[1].(*dns.AAAA).AAAA.String() != "64:ff9b::c000:201" || ede(m) != 3 || m.Answer[1].Header().Ttl != 30 {
 		t.Error(m)
 	}
+}
+
+// The question for AAAA and the one for A that follows it have the time of one together, whoever asked for A before; and who
+// asked for A himself has all of his.
+func TestD20BothQuestionsOfDNS64HaveOneDeadline(t *testing.T) {
+	const timeout = time.Second
+	f := newFront(t, setup{config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" },
+		pool: func(c *pool.Config) { c.Timeout, c.AttemptTimeout = timeout, timeout },
+		handle: func(q *request) [][]byte {
+			if q.msg.Question[0].Qtype == dns.TypeA {
+				return nil
+			}
+			time.Sleep(timeout * 8 / 10)
+			return sixless(q)
+		}})
+	failed := func(name string, typ uint16) time.Duration {
+		start := time.Now()
+		if m := f.ask(withOPT(asking(name, typ), 1232, false)); m.Rcode != dns.RcodeServerFailure || ede(m) != 22 {
+			t.Error(m)
+		}
+		return time.Since(start)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 { // of two workers: those that join another's question too
+		name := unique(i)
+		wg.Go(func() {
+			if took := failed(name, dns.TypeAAAA); took < timeout*9/10 || took > timeout*3/2 {
+				t.Errorf("AAAA %s was answered after %v, the deadline is %v", name, took, timeout)
+			}
+		})
+		if i%4 == 0 {
+			continue
+		}
+		wg.Go(func() {
+			time.Sleep(timeout * 6 / 10)
+			if took := failed(name, dns.TypeA); took < timeout*9/10 {
+				t.Errorf("A %s was given up after %v, the deadline is %v", name, took, timeout)
+			}
+		})
+	}
+	wg.Wait()
 }

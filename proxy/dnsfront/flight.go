@@ -29,6 +29,7 @@ type waiter struct {
 	six      bool             // it may be given addresses made from A
 	rewrite  rewrite          // the flight it waits for has another question
 	most     uint32           // TTL of what is made, at most
+	due      int64            // when it is answered at the latest, where that is before its flight's deadline; 0: it is not
 	trace    *insight.Request // nil: nobody follows it
 	qlen     int
 	qbuf     [dnswire.MaxName + 4]byte
@@ -60,6 +61,7 @@ type flight struct {
 
 	attemptTime int64 // silence before the next attempt, ns
 	staleAt     int64 // when waiters get a stale answer; 0: never
+	early       int64 // the first waiter's due; 0: none has any
 	attempts    int   // made so far
 	most        int   // at most
 	tried       pool.Tried
@@ -136,15 +138,16 @@ const (
 )
 
 // join adds w to the flight of f's question, or puts f with w into the table. With
-// passed, a flight that gives stale answers is reported instead of joined.
-func (t *flights) join(f *flight, w *waiter, passed bool) joined {
+// passed, a flight that gives stale answers is reported instead of joined. owner is the
+// worker of the flight that w waits for.
+func (t *flights) join(f *flight, w *waiter, passed bool) (what joined, owner *worker) {
 	s := &t.shards[f.hash>>58]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for other := s.m[f.hash]; other != nil; other = other.next {
 		if bytes.Equal(other.key, f.key) {
 			if passed && other.staleGiven {
-				return joinedPassed
+				return joinedPassed, other.owner
 			}
 			if w != nil {
 				other.waiters = append(other.waiters, w)
@@ -153,7 +156,7 @@ func (t *flights) join(f *flight, w *waiter, passed bool) joined {
 					other.trace.CompareAndSwap(nil, w.trace)
 				}
 			}
-			return joinedOther
+			return joinedOther, other.owner
 		}
 	}
 	if w != nil {
@@ -164,16 +167,16 @@ func (t *flights) join(f *flight, w *waiter, passed bool) joined {
 	}
 	f.next = s.m[f.hash]
 	s.m[f.hash] = f
-	return joinedNew
+	return joinedNew, f.owner
 }
 
-// find returns the flight of a key, or nil. Only its owner may look at more than owner.
-func (t *flights) find(key []byte, hash uint64) *flight {
+// find returns the owner's flight of a key, or nil.
+func (t *flights) find(key []byte, hash uint64, owner *worker) *flight {
 	s := &t.shards[hash>>58]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for f := s.m[hash]; f != nil; f = f.next {
-		if bytes.Equal(f.key, key) {
+		if f.owner == owner && bytes.Equal(f.key, key) {
 			return f
 		}
 	}
@@ -189,6 +192,27 @@ func (t *flights) takeStale(f *flight) []*waiter {
 	w := f.waiters
 	f.waiters = nil
 	return w
+}
+
+// takeDue takes the waiters out of a flight whose own time is over, and tells when the next one's is; 0: never.
+func (t *flights) takeDue(f *flight, now int64) (due []*waiter, next int64) {
+	s := &t.shards[f.hash>>58]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := f.waiters[:0]
+	for _, w := range f.waiters {
+		switch {
+		case w.due > 0 && w.due <= now:
+			due = append(due, w)
+			continue
+		case w.due > 0 && (next == 0 || w.due < next):
+			next = w.due
+		}
+		kept = append(kept, w)
+	}
+	clear(f.waiters[len(kept):])
+	f.waiters = kept
+	return due, next
 }
 
 // remove takes a flight out of the table and returns who waits for it.
@@ -232,7 +256,7 @@ func (t *turn) keyLen() int {
 func newWaiter(t *turn, m []byte, l *listener, d udp.Dest, to sink) *waiter {
 	w := waiterPool.Get().(*waiter)
 	w.ask, w.came, w.listener, w.dest, w.sink, w.trace = t.a, t.now, l, d, to, t.trace
-	w.six, w.rewrite, w.most = t.set.dns64.wants(&t.q), rewriteNone, 0
+	w.six, w.rewrite, w.most, w.due = t.set.dns64.wants(&t.q), rewriteNone, 0, 0
 	if t.target != nil {
 		w.six, w.rewrite = false, rewriteCNAME
 	}

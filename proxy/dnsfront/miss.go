@@ -58,7 +58,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 		w.freeFlight(f)
 		return
 	}
-	joining := wt
+	joining, due := wt, wt.due
 	if stale && w.hasStale(f) {
 		// Stale at once where asking is known to be vain.
 		if w.t.h.recheck {
@@ -73,7 +73,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 		}
 	}
 	for passed := stale && joining != nil; ; passed = false {
-		switch s.table.join(f, joining, passed) {
+		switch what, owner := s.table.join(f, joining, passed); what {
 		case joinedNew:
 			w.entered, w.given = f, nil
 			if joining != nil {
@@ -81,6 +81,7 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 				if w.answeredMeanwhile(f) {
 					return
 				}
+				f.early = due
 			}
 			w.start(f, stale)
 			return
@@ -89,6 +90,9 @@ func (w *worker) missOf(wt *waiter, key []byte, qlen int, hash uint64) {
 			if joining != nil {
 				w.t.book.Upstream.Coalesced++
 				s.load.Add(1)
+				if due > 0 {
+					owner.post(letter{key: append([]byte(nil), f.key...), hash: f.hash, due: due})
+				}
 			}
 			w.freeFlight(f)
 			return
@@ -201,6 +205,9 @@ func (w *worker) schedule(f *flight) {
 	if f.staleAt > 0 {
 		due = min(due, f.staleAt)
 	}
+	if f.early > 0 {
+		due = min(due, f.early)
+	}
 	for _, a := range f.open {
 		if !a.silent {
 			due = min(due, a.due)
@@ -230,6 +237,9 @@ func (w *worker) expire(f *flight) {
 		// The client has waited long enough; the asking goes on (RFC 8767 §5).
 		f.staleAt = 0
 		w.staleToAll(f)
+	}
+	if f.early > 0 && now >= f.early {
+		w.answerDue(f)
 	}
 	silent := false
 	for _, a := range f.open {
@@ -328,6 +338,27 @@ func (w *worker) staleToAll(f *flight) {
 	for rest := w.owe(waiters); len(w.owed) > rest; {
 		if wt := w.next(); !w.giveStale(f, wt) {
 			w.giveFailure(wt, f.verdict)
+		}
+	}
+}
+
+// hurry has a flight look after somebody who waits for it at his due, if it is not over.
+func (w *worker) hurry(key []byte, hash uint64, due int64) {
+	if f := w.s.table.find(key, hash, w); f != nil && (f.early == 0 || due < f.early) {
+		f.early = due
+		w.schedule(f)
+	}
+}
+
+// answerDue answers those whose own time is over with what there is: the flight was begun
+// after they had asked, and goes on for the others.
+func (w *worker) answerDue(f *flight) {
+	waiters, next := w.s.table.takeDue(f, w.t.now)
+	f.early = next
+	w.s.load.Add(-int64(len(waiters)))
+	for rest := w.owe(waiters); len(w.owed) > rest; {
+		if wt := w.next(); !w.t.set.stale || !f.cacheable() || !w.giveStale(f, wt) {
+			w.giveFailure(wt, failTimeout)
 		}
 	}
 }

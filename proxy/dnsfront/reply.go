@@ -105,8 +105,8 @@ func (w *worker) wrongReply(sock *socket, a *attempt, question []byte) {
 func (w *worker) flightOn(sock *socket, question []byte) *flight {
 	for flags := range byte(8) {
 		key := append(question, flags)
-		f := w.s.table.find(key, w.s.hash(key))
-		if f == nil || f.owner != w {
+		f := w.s.table.find(key, w.s.hash(key), w)
+		if f == nil {
 			continue
 		}
 		for _, a := range f.open {
@@ -202,6 +202,7 @@ func (w *worker) answer(f *flight, data []byte) {
 	for rest := w.owe(w.end(f)); len(w.owed) > rest; {
 		switch wt := w.next(); {
 		case wt.six && none64:
+			wt.due = wt.came + f.timeout // both questions together have the time of one (D20)
 			w.toA(wt, f.key, f.qlen, life)
 		case wt.rewrite != rewriteNone:
 			w.giveMade(wt, ans.msg, FromBackend, extra{rcode: rcode, ede: ans.ede}, true)

@@ -63,6 +63,7 @@ type letter struct {
 	key  []byte  // its question's key
 	qlen int
 	hash uint64
+	due  int64 // of somebody who waits for that question's answer already, and w is nil
 
 	a   *attempt // over TCP, that has ended
 	msg []byte   // its reply
@@ -273,14 +274,17 @@ func (w *worker) readMail() {
 			l := w.letters[w.read]
 			w.letters[w.read] = letter{}
 			w.read++
-			if l.a != nil {
+			switch {
+			case l.a != nil:
 				w.flight = l.a.f
 				w.tcpEnded(l.a, l.msg, l.err)
 				w.flight = nil
-			} else {
+			case l.w != nil:
 				w.given = l.w
 				w.begun(l.w, l.key, l.qlen, l.hash)
 				w.given = nil
+			default:
+				w.hurry(l.key, l.hash, l.due)
 			}
 		}
 	}
