@@ -190,7 +190,7 @@ func (w *worker) start(f *flight, stale bool) {
 	if r := f.trace.Load(); r != nil {
 		r.Say("route", "pool %s, up to %d backends, %v each, %v in all", cfg.Name, f.most, cfg.AttemptTimeout, cfg.Timeout)
 	}
-	if !w.try(f, false) {
+	if !w.try(f, w.pick(f, false), false) {
 		w.fail(f)
 		w.flight = nil
 		return
@@ -258,7 +258,7 @@ func (w *worker) expire(f *flight) {
 			}
 		}
 	}
-	if silent && !w.retry(f, true, true) && w.allSilent(f) {
+	if silent && !w.retry(f, full, true) && w.allSilent(f) {
 		// Every attempt has failed: stale now. But go on waiting, for a late answer
 		// still counts.
 		w.staleToAll(f)
@@ -275,26 +275,54 @@ func (w *worker) allSilent(f *flight) bool {
 	return true
 }
 
-// retry makes a further attempt if attempts and, if charged, the budget allow it. again
+// cost is what a further attempt costs of the retry budget.
+type cost uint8
+
+const (
+	free   cost = iota // its backend is not up any more
+	full               // silence, or an error of the network
+	modest             // an answer, which another backend may well give too: a part of the budget is not for these
+)
+
+// pay takes a further attempt out of the budget; false: there is none left.
+func (c cost) pay(p *pool.Pool) bool {
+	switch c {
+	case full:
+		return p.TryRetry()
+	case modest:
+		return p.TryRetryOfAnswer()
+	case free:
+	}
+	return true
+}
+
+// retry makes a further attempt if attempts, the pool and the budget allow it. again
 // allows a backend that has been asked before, when no other is left.
-func (w *worker) retry(f *flight, charged, again bool) bool {
+func (w *worker) retry(f *flight, c cost, again bool) bool {
 	if f.attempts >= f.most {
 		return false
 	}
-	if charged && !f.pool.TryRetry() {
+	before := f.tried
+	b := w.pick(f, again)
+	if b == nil {
+		return false
+	}
+	if !c.pay(f.pool) {
+		b.Done()
+		f.tried = before
 		w.t.book.Upstream.NoBudget++
 		if r := f.trace.Load(); r != nil {
 			r.Say("budget", "no other backend is asked: the retry budget of pool %s is used up", f.pool.Config().Name)
 		}
 		return false
 	}
-	if !w.try(f, again) {
+	if !w.try(f, b, again) {
 		return false
 	}
-	if charged {
-		w.t.book.Upstream.Retries++
-	} else {
+	if c == free {
 		w.t.book.Upstream.Moved++
+	} else {
+		w.t.book.Upstream.Retries++
 	}
 	return true
 }
@@ -319,7 +347,7 @@ func (w *worker) moveAway(f *flight) {
 	for _, a := range f.open {
 		a.moved = true
 	}
-	if w.retry(f, false, false) {
+	if w.retry(f, free, false) {
 		w.schedule(f)
 	}
 }

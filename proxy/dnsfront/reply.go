@@ -150,7 +150,7 @@ func (w *worker) got(f *flight, b *pool.Backend, data []byte) {
 		f.second = true
 		f.saved = append(f.saved[:0], data...)
 		// One of whom an answer may still be expected is waited for; a silent one is not.
-		if !w.allSilent(f) || w.retry(f, true, false) || len(f.open) > 0 {
+		if !w.allSilent(f) || w.retry(f, modest, false) || len(f.open) > 0 {
 			w.t.book.Upstream.FailureRcode++
 			w.schedule(f)
 			return

@@ -115,36 +115,44 @@ func (l *attemptList) remove(a *attempt) {
 	a.prev, a.next = nil, nil
 }
 
-// try asks the next backend. Those that cannot be sent to are passed over at once. again
-// begins anew with those that were asked before when no other is left: a datagram may
-// just have been lost. false: nobody could be asked.
-func (w *worker) try(f *flight, again bool) bool {
-	for f.attempts < f.most {
-		var b *pool.Backend
+// pick chooses the next backend and takes a slot of it. again begins anew with those that
+// were asked before when no other is left: a datagram may just have been lost. nil: nobody
+// is left.
+func (w *worker) pick(f *flight, again bool) (b *pool.Backend) {
+	if f.attempts == 0 {
+		b = f.pool.PickIn(&w.run, nameHash(f.name()), &f.tried)
+	} else {
+		b = f.pool.Pick(nameHash(f.name()), &f.tried)
+	}
+	if b == nil && again {
+		f.tried.Reset()
+		b = f.pool.Pick(nameHash(f.name()), &f.tried)
+	}
+	if b == nil {
+		w.t.book.Upstream.NoBackend++
+		if r := f.trace.Load(); r != nil {
+			r.Say("backend", "no backend of the pool is left to ask")
+		}
 		if f.attempts == 0 {
-			b = f.pool.PickIn(&w.run, nameHash(f.name()), &f.tried)
-		} else {
-			b = f.pool.Pick(nameHash(f.name()), &f.tried)
+			f.verdict = failNoBackend
 		}
-		if b == nil && again {
-			f.tried.Reset()
-			b = f.pool.Pick(nameHash(f.name()), &f.tried)
-		}
-		if b == nil {
-			w.t.book.Upstream.NoBackend++
-			if r := f.trace.Load(); r != nil {
-				r.Say("backend", "no backend of the pool is left to ask")
-			}
-			if f.attempts == 0 {
-				f.verdict = failNoBackend
-			}
-			return false
-		}
+	}
+	return b
+}
+
+// try asks b, which was picked. Those that cannot be sent to are passed over at once. false:
+// nobody could be asked.
+func (w *worker) try(f *flight, b *pool.Backend, again bool) bool {
+	for b != nil {
 		f.attempts++
 		if w.ask(f, b) {
 			return true
 		}
 		f.verdict = failNetwork
+		if f.attempts >= f.most {
+			return false
+		}
+		b = w.pick(f, again)
 	}
 	return false
 }
@@ -352,7 +360,11 @@ func (w *worker) socketError(sock *socket, err error) {
 // time, which says nothing (RFC 7766 §6.2.4).
 func (w *worker) attemptFailed(f *flight, lost, again bool) {
 	f.verdict = failNetwork
-	if !w.retry(f, !lost, again) && len(f.open) == 0 {
+	c := full
+	if lost {
+		c = free
+	}
+	if !w.retry(f, c, again) && len(f.open) == 0 {
 		w.fail(f)
 		return
 	}

@@ -339,6 +339,37 @@ func TestD23RetriesStayInTheBudget(t *testing.T) {
 	}
 }
 
+// Whoever asks many questions that backends answer with an error, or that the only backend does, takes no retry from a
+// question whose datagram was lost.
+func TestD24RetriesOfAnswersLeaveSomeForSilence(t *testing.T) {
+	for backends, retries := range map[int]uint64{1: 0, 2: 74} {
+		var lost sync.Once
+		f := newFront(t, setup{backends: backends, pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout = 200*time.Millisecond, 2*time.Second },
+			handle: func(q *request) [][]byte {
+				if q.msg.Question[0].Qtype == dns.TypeMAILB {
+					return [][]byte{packed(q.r.t, q.reply(dns.RcodeNotImplemented))}
+				}
+				silent := false
+				lost.Do(func() { silent = true })
+				if silent {
+					return nil
+				}
+				return normal(q)
+			}})
+		for i := range 150 {
+			if m := f.ask(asking(unique(i), dns.TypeMAILB)); m.Rcode != dns.RcodeNotImplemented {
+				t.Error(m)
+			}
+		}
+		if s := f.Stats().Upstream; s.Retries != retries {
+			t.Errorf("%d backends: %+v", backends, s)
+		}
+		if m := f.ask(asking("www.example.", dns.TypeA)); len(m.Answer) != 1 {
+			t.Errorf("%d backends: a lost datagram was not made good: %s", backends, m)
+		}
+	}
+}
+
 func TestD26BoundsInFlight(t *testing.T) {
 	release := make(chan struct{})
 	f := newFront(t, setup{handle: func(q *request) [][]byte { <-release; return normal(q) }})

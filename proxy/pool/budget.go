@@ -11,7 +11,8 @@ import (
 const (
 	budgetSeconds = 10
 	freeRetries   = 100
-	budgetSlots   = 16 // seconds that are kept: more than are summed up
+	budgetSlots   = 16   // seconds that are kept: more than are summed up
+	answersShare  = 0.75 // of the budget, for retries because of an answer
 	countBits     = 40
 	countMask     = 1<<countBits - 1
 )
@@ -71,8 +72,8 @@ func (b *budget) request() {
 	b.requests[now%budgetSlots].add(now)
 }
 
-// try takes one retry out of the budget, if there is one.
-func (b *budget) try() bool {
+// try takes one retry out of the budget, if less than part of it is used.
+func (b *budget) try(part float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.second()
@@ -89,7 +90,7 @@ func (b *budget) try() bool {
 			requests += b.requests[at%budgetSlots].count(at)
 		}
 	}
-	limit := max(freeRetries, requests*b.share.Load()/shareUnit)
+	limit := uint64(part * float64(max(freeRetries, requests*b.share.Load()/shareUnit)))
 	if retries+1 >= limit {
 		return false
 	}

@@ -189,3 +189,25 @@ func TestD26NoSlotIsLostUnderConcurrency(t *testing.T) {
 		}
 	}
 }
+
+// Answers that another backend gives too must not use up what a lost packet or a dead backend needs.
+func TestD24AnswersLeaveAPartOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(testConfig("random"), "dns", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := func(try func() bool) (n int) {
+			for try() {
+				n++
+			}
+			return n
+		}
+		if answers, rest := all(p.TryRetryOfAnswer), all(p.TryRetry); answers != freeRetries*3/4-1 || answers+rest != freeRetries-1 {
+			t.Errorf("after answers %d retries, after silence %d more", answers, rest)
+		}
+		if p.TryRetryOfAnswer() {
+			t.Error("one more than there are")
+		}
+	})
+}

@@ -221,7 +221,12 @@ func (p *Pool) Request() { p.budget.request() }
 
 // TryRetry takes one retry out of the budget: over any 10 s, retries stay below
 // the larger of 100 and retry_budget × requests. false: there is none left.
-func (p *Pool) TryRetry() bool { return p.budget.try() }
+func (p *Pool) TryRetry() bool { return p.budget.try(1) }
+
+// TryRetryOfAnswer is TryRetry for a request that was answered with a failure. A quarter of
+// the budget is not for these: many such answers are about the question, and whoever asks
+// many such questions would use up what a lost packet or a dead backend needs.
+func (p *Pool) TryRetryOfAnswer() bool { return p.budget.try(answersShare) }
 
 // Config is the configuration that counts now.
 func (p *Pool) Config() Config { return *p.config.Load() }
