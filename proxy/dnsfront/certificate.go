@@ -88,7 +88,10 @@ func (c *certificate) expires() time.Time {
 func (s *Service) tlsConfig(which func(*settings) *certificate, protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: protocols, GetConfigForClient: s.hello,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if err := s.takeTurn(hello); err != nil {
+				return nil, err
+			}
 			if c := which(s.settings.Load()); c != nil {
 				return c.current.Load(), nil
 			}

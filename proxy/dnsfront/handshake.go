@@ -138,19 +138,25 @@ func (c *shaking) over() {
 
 // hello is called when the client's hello was read.
 func (s *Service) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	return nil, s.takeTurn(hello)
+}
+
+// takeTurn waits for the client's turn, if it does not have it. It has had one when it was told
+// to come with another key (RFC 8446 §4.1.4): our signature under its second hello takes another.
+func (s *Service) takeTurn(hello *tls.ClientHelloInfo) error {
 	conn := hello.Conn
 	if capped, ok := conn.(*cappedConn); ok {
 		conn = capped.Conn
 	}
 	c, ok := conn.(*shaking)
-	if !ok {
-		return nil, nil
+	if !ok || c.holds.Load() {
+		return nil
 	}
 	cfg := &s.settings.Load().cfg
 	if err := s.streams.handshakes.begin(hello.Context(), cfg.RateLimit.client(c.peer), s.streams.idle(&cfg.TCP)); err != nil {
 		s.streams.refused[RefusedHandshake].Add(1)
-		return nil, err
+		return err
 	}
 	c.holds.Store(true)
-	return nil, nil
+	return nil
 }

@@ -1,8 +1,11 @@
 package dnsfront
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -124,4 +127,95 @@ func TestO30AHandshakeThatGetsNoTurnIsLetGo(t *testing.T) {
 	if n := f.Stats().Refused[RefusedHandshake]; n != 2 {
 		t.Errorf("%d were let go", n)
 	}
+}
+
+// withoutKey is a client's hello, and the same without the key that the server would go on with.
+func withoutKey(t *testing.T) (first, second []byte) {
+	t.Helper()
+	here, there := net.Pipe()
+	defer there.Close()
+	go func() {
+		_ = tls.Client(here, &tls.Config{ServerName: "dns.example.net", MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519}}).Handshake()
+	}()
+	second = make([]byte, 16<<10)
+	n, err := there.Read(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second = second[:n]
+	shares := bytes.Index(second, []byte{0, 51, 0, 38, 0, 36, 0, 29, 0, 32}) // the extension key_share with one key of X25519
+	if shares < 0 {
+		t.Fatalf("no key in %x", second)
+	}
+	first = append(bytes.Clone(second[:shares]), 0, 51, 0, 2, 0, 0)
+	first = append(first, second[shares+42:]...)
+	const gone = 36
+	binary.BigEndian.PutUint16(first[3:], uint16(len(first)-5)) //nolint:gosec // a hello is short
+	binary.BigEndian.PutUint16(first[7:], uint16(len(first)-9)) //nolint:gosec // a hello is short
+	extensions := 9 + 2 + 32
+	extensions += 1 + int(first[extensions])
+	extensions += 2 + int(binary.BigEndian.Uint16(first[extensions:]))
+	extensions += 1 + int(first[extensions])
+	binary.BigEndian.PutUint16(first[extensions:], binary.BigEndian.Uint16(first[extensions:])-gone)
+	second[2] = 3 // the version of a record that is not the first (RFC 8446 section 5.1)
+	return first, second
+}
+
+// TestO30ASecondHelloTakesATurnToo: a client that leaves out its key is told to come with one (RFC 8446 section 4.1.4), and
+// what is expensive comes only then.
+func TestO30ASecondHelloTakesATurnToo(t *testing.T) {
+	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout = time.Second })
+	h := &f.streams.handshakes
+	first, second := withoutKey(t)
+	serverHello := func(c net.Conn) {
+		t.Helper()
+		for {
+			var head [5]byte
+			if _, err := io.ReadFull(c, head[:]); err != nil {
+				t.Fatal(err)
+			}
+			body := make([]byte, binary.BigEndian.Uint16(head[3:]))
+			if _, err := io.ReadFull(c, body); err != nil {
+				t.Fatal(err)
+			}
+			if head[0] == 22 {
+				return
+			}
+		}
+	}
+	for i, at := range []netip.AddrPort{dot, doh} {
+		c, err := net.Dial("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write(first); err != nil {
+			t.Fatal(err)
+		}
+		serverHello(c)
+		until(t, "the end of its turn", func() bool { return h.now() == 0 })
+		for range h.limit {
+			if err := h.begin(t.Context(), netip.MustParsePrefix("192.0.2.1/32"), time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Write(second); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the refusal", func() bool { return f.Stats().Refused[RefusedHandshake] == uint64(i+1) }) //nolint:gosec // not negative
+		for range h.limit {
+			h.end()
+		}
+		if c, err = net.Dial("tcp", at.String()); err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, hello := range [][]byte{first, second} {
+			if _, err := c.Write(hello); err != nil {
+				t.Fatal(err)
+			}
+			serverHello(c)
+		}
+	}
+	until(t, "the end of all turns", func() bool { return h.now() == 0 })
 }
