@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sereno/bench/stub"
@@ -30,7 +31,13 @@ func (s *story) play(ctx context.Context, in io.Reader, st *stage) error {
 	s.more("  heal dns-1       it is well again; `heal all` heals all")
 	s.more("  routes           where the router sends the clients")
 	s.more("  quit             totals, and the end")
-	st.routes.onChange(func(c change) { s.sayAt(c.At, "router: %s", describe(c)) })
+	var over atomic.Bool
+	defer over.Store(true) // that the routes go with the demo is no news
+	st.routes.onChange(func(c change) {
+		if !over.Load() {
+			s.sayAt(c.At, "router: %s", describe(c))
+		}
+	})
 	commands := make(chan string)
 	go func() {
 		lines := bufio.NewScanner(in)

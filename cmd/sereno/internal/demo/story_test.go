@@ -57,6 +57,27 @@ func TestO14StoryReadsWell(t *testing.T) {
 	}
 }
 
+// TestO14TheEndIsTheLastWord: what the routes do while everything is closed is no news.
+func TestO14TheEndIsTheLastWord(t *testing.T) {
+	var out strings.Builder
+	s := &story{narrator: newNarrator(&out, time.Now), w: newFakeWorld(t)}
+	st := &stage{layout: &layout{}, routes: newRoutes(map[string]int{"127.0.0.1": 0})}
+	told := speaker.RouterEvent{At: time.Now(), Event: "announced", Prefix: dnsPrefix, Peer: "127.0.0.1"}
+	st.routes.event(told)
+	if err := s.play(context.Background(), strings.NewReader("routes\nquit\n"), st); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "router: "+dnsPrefix+" leads to site 1") {
+		t.Errorf("the routes are not told:\n%s", out.String())
+	}
+	before := out.Len()
+	told.Event = "withdrawn"
+	st.routes.event(told)
+	if more := out.String()[before:]; more != "" {
+		t.Errorf("after the end: %s", more)
+	}
+}
+
 func TestO14LostRequestsAreTold(t *testing.T) {
 	for name, lose := range map[string]func(*fakeWorld){
 		"LOST 3: DNS 2 unanswered, 1 wrong; RADIUS 0 unanswered, 0 wrong, 0 missing": func(w *fakeWorld) { w.dns.Lost, w.dns.Wrong = 2, 1 },
