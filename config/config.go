@@ -127,7 +127,7 @@ func (c *Config) Pool(name string) *Pool {
 // Validate checks the section by itself.
 func (c *NodeConfig) Validate(report func(key, message string)) {
 	if c.Name == "" {
-		report("name", "is empty, and the host has no name to take instead; write one")
+		report("name", "is empty; write one (the host's name is taken if the key is left out, and the host has one)")
 	} else if message := badName(c.Name); message != "" {
 		report("name", message)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -194,6 +195,8 @@ func (d *decoder) unknown(e entry, fields []field, at place) {
 	case near != "" && (distance(e.key, near) <= 1 || len(elsewhere) == 0):
 		d.bad[join(at.path, near)] = true // not also "required": it is there, misspelt
 		d.report(e.pos, path, fmt.Sprintf("unknown key; did you mean %q?", near))
+	case e.key == "port" && slices.Contains(names, "address") && slices.Contains(names, "auth_port"):
+		d.report(e.pos, path, "unknown key; write the port of DNS with the address (10.0.0.11:5353), of RADIUS as auth_port and acct_port")
 	case len(elsewhere) > 0:
 		d.report(e.pos, path, "unknown key here; it belongs to "+strings.Join(elsewhere, " or "))
 	case len(names) <= 8:

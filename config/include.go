@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // include merges the files that `include` names into the tree, in lexical order.
@@ -21,6 +22,10 @@ func (l *loader) include(root *node, name string) *node {
 		found, err := l.glob(resolve(name, item.text))
 		if err != nil {
 			l.decoder.report(item.pos, path, fmt.Sprintf("not a pattern: %q", item.text))
+			continue
+		}
+		if len(found) == 0 && !strings.ContainsAny(item.text, `*?[\`) {
+			l.decoder.report(item.pos, path, fmt.Sprintf("there is no file %q; a glob (conf.d/*.yaml) may match none", item.text))
 			continue
 		}
 		if len(found) == 0 {

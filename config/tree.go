@@ -183,6 +183,8 @@ func checkNesting(file string, tokens token.Tokens, report complain) bool {
 	return true
 }
 
+const quotesNeeded = `text that begins with "[", "{", "*", "&", "!", "%", "@" or has ": " inside needs quotes`
+
 // syntaxError takes the parser's error apart. Its own text quotes the source,
 // which may hold secrets.
 func syntaxError(file string, err error) (Position, string) {
@@ -196,8 +198,12 @@ func syntaxError(file string, err error) (Position, string) {
 		}
 	}
 	switch {
-	case strings.Contains(message, "value is not allowed in this context"), strings.Contains(message, "must be specified"):
-		message += ` (text that begins with "[", "{", "*", "&", "!", "%", "@" or has ": " inside needs quotes)`
+	case strings.Contains(message, "value is not allowed in this context"):
+		message += " (" + quotesNeeded + "; what belongs together has one indentation)"
+	case strings.Contains(message, "must be specified"):
+		message += " (" + quotesNeeded + ")"
+	case strings.Contains(message, "unexpected key name"):
+		message += " (is a colon missing after a key, or is the line not indented as those that it belongs to?)"
 	case strings.Contains(message, "reserved character"), strings.Contains(message, "directive value"):
 		message += " (write the value in quotes)"
 	case strings.Contains(message, "non-map value"):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sereno/bgp"
 )
@@ -84,7 +85,7 @@ func (k *checker) poolWarnings(p *Pool, path string) {
 		}
 	}
 	for _, role := range p.roles() {
-		if n := len(p.inRole(role)); n == 1 {
+		if n := len(p.inRole(role)); n == 1 && !k.wrongWithin(path+".backends") {
 			name := map[string]string{"dns": "", "auth": " for authentication", "acct": " for accounting"}[role]
 			k.warning(path+".backends", fmt.Sprintf("one backend only%s: nothing stands in for it", name))
 		}
@@ -150,4 +151,9 @@ func sentence(words []string) string {
 		out += w
 	}
 	return out
+}
+
+// wrongWithin tells whether an item of a list has an error: then it cannot be counted.
+func (k *checker) wrongWithin(list string) bool {
+	return slices.ContainsFunc(k.report.Errors, func(p Problem) bool { return strings.HasPrefix(p.Key, list+"[") })
 }

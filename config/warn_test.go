@@ -89,6 +89,14 @@ func TestO02EveryWarning(t *testing.T) {
 	}
 }
 
+// TestO02AMistakeDrawsNoWarning: a backend with a mistake in it is there all the same.
+func TestO02AMistakeDrawsNoWarning(t *testing.T) {
+	c, report := parse(replace(t, bothText(t), "10.0.0.12}", "10.0.0.300}"))
+	if c != nil || len(report.Errors) != 1 || len(report.Warnings) != 0 {
+		t.Errorf("%v\nand %v", report.Errors, report.Warnings)
+	}
+}
+
 // bothText is a configuration of both protocols that nobody warns of.
 func bothText(t *testing.T) string {
 	t.Helper()

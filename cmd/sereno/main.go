@@ -44,7 +44,7 @@ func run(build admin.Build) *cobra.Command {
 		Long: `Runs a node. Logs go to stderr. SIGHUP reloads the configuration. SIGTERM takes the
 routes away first, answers until routers have followed, and ends; a second one ends at once.`,
 		Example: "  sereno run -c /etc/sereno/sereno.yaml",
-		Args:    cobra.NoArgs,
+		Args:    cli.NoArguments,
 	}
 	path := cli.ConfigFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

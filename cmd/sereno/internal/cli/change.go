@@ -97,7 +97,7 @@ changed is printed; what needs a restart is named. If it is refused, the errors 
 printed, the exit code is 1, and the node goes on as before.`,
 		Example: `  sereno reload
   sereno reload --allow-empty   # the last anycast prefix or neighbor is taken away on purpose`,
-		Args: cobra.NoArgs,
+		Args: NoArguments,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "allow a configuration without the last anycast prefix or neighbor")

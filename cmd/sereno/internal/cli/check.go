@@ -18,7 +18,7 @@ for each error: FILE:LINE:COLUMN: error: KEY: message. Warnings are lines like t
 change neither.`,
 		Example: `  sereno check -c sereno.yaml
   sereno check --no-files -c sereno.yaml   # on a machine without its secrets and certificates`,
-		Args: cobra.NoArgs,
+		Args: NoArguments,
 	}
 	path := ConfigFlag(cmd)
 	cmd.Flags().BoolVar(&noFiles, "no-files", false, "do not look at the files that the configuration names")

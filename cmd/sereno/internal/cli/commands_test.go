@@ -149,6 +149,15 @@ func TestO10WrongUsageExitsWith2(t *testing.T) {
 	}
 }
 
+// TestO10AConfigurationIsNamedWithC: what everybody writes first is answered with what to write.
+func TestO10AConfigurationIsNamedWithC(t *testing.T) {
+	for _, command := range []string{"check", "status", "reload"} {
+		if code, _, stderr := run(t, command, "a.yaml"); code != 2 || !strings.Contains(stderr, `"a.yaml"`) || !strings.Contains(stderr, "-c FILE") {
+			t.Errorf("%s: %d %q", command, code, stderr)
+		}
+	}
+}
+
 func TestNoNodeAnswers(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale")

@@ -105,3 +105,16 @@ func markFailures(command *cobra.Command) {
 		markFailures(child)
 	}
 }
+
+// NoArguments is for commands that take none. Whoever gives the configuration as one is
+// told of -c.
+func NoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("it takes no arguments, and %q is one", args[0])
+	if cmd.Flags().Lookup("config") != nil {
+		message += "; a configuration is named with -c FILE"
+	}
+	return errors.New(message)
+}

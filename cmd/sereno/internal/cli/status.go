@@ -32,7 +32,7 @@ Exit code 0 when the node answered; with --check only if every service is up or 
   sereno status --watch
   sereno status --check && echo every service serves
   sereno status --json | jq '.services[] | {name, state, reason}'`,
-		Args: cobra.NoArgs,
+		Args: NoArguments,
 	}
 	socket := socketFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
