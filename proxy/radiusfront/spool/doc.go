@@ -25,6 +25,7 @@
 //     starts from its spool.
 //   - A disk that fails or is full is told once, refuses records in the
 //     meantime, and is tried again every second. What is stored is delivered on.
+//     One that has not answered for two seconds refuses records until it does.
 //   - Times do not jump: how long a record waited is by the monotonic clock,
 //     and for what an earlier process stored by the wall clock at Open, never
 //     below zero.

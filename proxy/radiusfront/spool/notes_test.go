@@ -47,6 +47,45 @@ func (f *heldFile) Sync() error {
 	return f.file.Sync()
 }
 
+// TestR40ADiskThatHangsTakesNothing: after two seconds that is known, and it is over when the disk answers.
+func TestR40ADiskThatHangsTakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		syncing, end := make(chan struct{}, 10), make(chan struct{}, 10)
+		s := open(t, dir, func(o *Options) {
+			o.create = func(in *os.Root, name string) (file, error) {
+				f, err := createFile(in, name)
+				return &heldFile{f, syncing, end}, err
+			}
+		})
+		stored := make(chan error, 1)
+		if err := s.Submit(record(1, 1), func(_ Ref, err error) { stored <- err }); err != nil {
+			t.Fatal(err)
+		}
+		<-syncing
+		time.Sleep(hangTime)
+		if err := s.Submit(record(2, 2), nil); err != nil || !s.Accepts() || s.Stats().Error != nil {
+			t.Errorf("after %v: %v, %+v", hangTime, err, s.Stats())
+		}
+		time.Sleep(time.Millisecond)
+		if err := s.Submit(record(3, 3), nil); err != ErrHangs || s.Accepts() || s.Stats().Error != ErrHangs {
+			t.Errorf("after more than that: %v, %+v", err, s.Stats())
+		}
+		close(end)
+		if err := <-stored; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Hour) // it rests: that is no hanging
+		if err := s.Append(record(4, 4)); err != nil || !s.Accepts() || s.Stats().Records != 3 {
+			t.Errorf("after it answered: %v, %+v", err, s.Stats())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestR42AnEndDuringASyncIsInTheNextWrite: however long the disk takes.
 func TestR42AnEndDuringASyncIsInTheNextWrite(t *testing.T) {
 	dir := t.TempDir()

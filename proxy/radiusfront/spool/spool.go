@@ -52,6 +52,7 @@ var (
 	ErrClass  = errors.New("the spool has no room left for records of this class")
 	ErrBusy   = errors.New("the disk does not keep up")
 	ErrClosed = errors.New("the spool is closed")
+	ErrHangs  = errors.New("the disk has not answered for more than two seconds")
 	ErrSize   = errors.New("the record is empty or longer than 65536 bytes")
 )
 
@@ -62,6 +63,9 @@ const (
 	maxPending = 8 << 20
 	// retryDisk is how long a disk that failed is left alone.
 	retryDisk = time.Second
+	// hangTime is how long the disk may take for a piece of work before it counts as one that hangs. Less than who
+	// waits for a record to be stored has patience.
+	hangTime = 2 * time.Second
 )
 
 // Options are what Open needs.
@@ -120,6 +124,7 @@ type Spool struct {
 	coalesce bool
 	failed   error         // of the disk's last write; nil: it works
 	failedAt time.Duration // since base
+	busy     time.Time     // when the writer began what it is at; zero: it rests
 	next     uint64        // number of the next record
 	batch    batch         // waits for the writer
 	index    index
@@ -241,6 +246,8 @@ func (s *Spool) admit(c Class, size int64) error {
 		return ErrClosed
 	case s.failed != nil && s.now().Sub(s.base)-s.failedAt < retryDisk:
 		return s.failed
+	case s.hangs():
+		return ErrHangs
 	case len(s.batch.buf) > maxPending:
 		return ErrBusy
 	}
@@ -282,7 +289,18 @@ func (s *Spool) Accepts() bool {
 }
 
 func (s *Spool) accepts() bool {
-	return !s.closed && s.failed == nil && s.used() < s.max.Load()-maxPayload/16
+	return !s.closed && s.failed == nil && !s.hangs() && s.used() < s.max.Load()-maxPayload/16
+}
+
+// hangs tells whether the disk has not answered for hangTime. What waits for it then is stored, or not, when it does.
+// mu is held.
+func (s *Spool) hangs() bool { return !s.busy.IsZero() && time.Since(s.busy) > hangTime }
+
+// at notes when the writer begins a piece of work; zero: it rests.
+func (s *Spool) at(begun time.Time) {
+	s.mu.Lock()
+	s.busy = begun
+	s.mu.Unlock()
 }
 
 // Update changes what a reload may change.
@@ -303,6 +321,9 @@ func (s *Spool) Stats() Stats {
 	}
 	if e := s.index.list.oldest; e != nil {
 		st.Oldest = max(0, s.now().Sub(s.base)-e.born)
+	}
+	if st.Error == nil && s.hangs() {
+		st.Error = ErrHangs
 	}
 	return st
 }

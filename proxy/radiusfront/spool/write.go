@@ -34,6 +34,7 @@ func (s *Spool) write() {
 		case <-t.C:
 		}
 		s.mu.Lock()
+		s.busy = time.Now()
 		b := s.batch
 		s.batch = batch{buf: s.spare.buf[:0], items: s.spare.items[:0]}
 		notes, moves, closed, taken, last := s.notes, s.moves, s.closed, s.now(), s.next-1
@@ -50,6 +51,7 @@ func (s *Spool) write() {
 		if time.Since(s.damagedAt) >= damagedLooks {
 			s.countDamaged()
 		}
+		s.at(time.Time{})
 		if closed {
 			_ = s.settleNotes(0) // unsynced notes only cost a second delivery
 			return
@@ -219,6 +221,7 @@ func (s *Spool) settleNotes(age time.Duration) error {
 // is garbage, the records of the oldest one are copied to the end.
 func (s *Spool) reclaim() {
 	for {
+		s.at(time.Now())
 		s.removeEmpty()
 		if !s.wasteful() || !s.copyForward() {
 			return

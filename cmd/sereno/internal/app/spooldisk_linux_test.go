@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,6 +81,36 @@ func TestR40AFullDiskIsAnAlarm(t *testing.T) {
 	}
 	s.serversAre(admin.StateUp, stub.Mode{})
 	until(t, 20*time.Second, "the delivery", func() bool { sp := s.service("pppoe").Spool; return sp.Records == 0 && sp.Delivered > stored })
+}
+
+// TestR40AfterSpoolOnAFullDisk: the servers get the records. Those with which the disk is tried again are not acknowledged
+// and counted, and their NAS's next copy goes to a server.
+func TestR40AfterSpoolOnAFullDisk(t *testing.T) {
+	s := newSite(t)
+	dir := s.smallDisk("size=256k")
+	s.text["radius"] += "    accounting: {ack: after-spool}\n"
+	n := s.start()
+	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if s.acknowledged("first") {
+		t.Error("the disk took it")
+	}
+	until(t, 5*time.Second, "the alarm", func() bool { return s.standing() == "spool-disk/pppoe" })
+	for i := range 30 {
+		session := fmt.Sprint("s", i)
+		if !s.acknowledged(session) && !s.acknowledged(session) {
+			t.Errorf("%s is not acknowledged, nor is its copy", session)
+		}
+		time.Sleep(50 * time.Millisecond) // over more than a try of the disk
+	}
+	if s.standing() != "spool-disk/pppoe" {
+		t.Errorf("the alarms are %q", s.standing())
+	}
+	drops := n.snapshot().RADIUS[0].Drops[admin.RADIUSDrop{Kind: "acct", Reason: "spool-failed"}]
+	if failed := s.service("pppoe").Spool.DiskFailed; drops == 0 || drops != failed {
+		t.Errorf("%d drops, and the disk did not take %d", drops, failed)
+	}
 }
 
 // TestR40AReadOnlyDirectoryIsAnAlarm: the service serves without a spool and says why; nothing is acknowledged that
