@@ -65,7 +65,7 @@ func TestO30WhoCancelsHTTPSRequestsIsLetGo(t *testing.T) {
 	}
 	until(t, "its end", func() bool {
 		s := f.Stats()
-		return s.Connections == 0 && s.TotalInFlight() == 0 && f.load.Load() == 0
+		return s.Connections == 0 && f.streams.requests.Load() == 0 && s.TotalInFlight() == 0 && f.load.Load() == 0
 	})
 	if n := f.Stats().Refused[RefusedCancelled]; n != 1 && !calm {
 		t.Errorf("%d connections were let go", n)
