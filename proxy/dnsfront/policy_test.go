@@ -310,6 +310,11 @@ func TestD61PrefixesShareABucket(t *testing.T) {
 	if newLimiter(&c, f.seed, l).take(netip.MustParseAddr("192.0.2.1"), 0) == within {
 		t.Error("a reload forgives everybody")
 	}
+	for i := range 8 { // an hour saves up no more than the burst
+		if got := l.take(netip.MustParseAddr("192.0.2.1"), int64(time.Hour)); (got == within) != (i < 5) {
+			t.Errorf("query %d after an hour: %v", i, got)
+		}
+	}
 	for i := range 1 << 20 { // a flood of prefixes needs no memory
 		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), int64(i))
 	}

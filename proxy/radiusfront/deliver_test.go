@@ -206,6 +206,35 @@ func TestR41LiveAcknowledgementsCountAsThoseOfOthers(t *testing.T) {
 	f.untilSpoolPassing("the session going on", func(s *SpoolStats) bool { return s.Records == 0 && s.Delivered == 1 })
 }
 
+// TestR41NothingIsSetAsideWhereNothingIsAcknowledged: ten tries over ten minutes say nothing of a record while no other is taken.
+func TestR41NothingIsSetAsideWhereNothingIsAcknowledged(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	f.spooled(1)
+	pass := func() {
+		f.setUp("b0", "acct")
+		f.clock.advance(20 * time.Second)
+		f.s.deliverer.step()
+	}
+	tries := 0
+	for began := f.clock.now(); tries <= asideTries || f.clock.now().Sub(began) <= asideTime; {
+		pass()
+		if err := f.s.Spool().Walk(0, false, func(in spool.Info, _ []byte, _ error) bool { tries = in.Tries; return true }); err != nil {
+			t.Fatal(err)
+		}
+		if st := f.s.SpoolStats(); st.SetAside != 0 || f.clock.now().Sub(began) > 3*time.Hour {
+			t.Fatalf("after %v and %d tries: %+v", f.clock.now().Sub(began), tries, st)
+		}
+	}
+	backend.setAnswer(accept)
+	f.untilSpool("the record", func(s *SpoolStats) bool {
+		if s.Records > 0 {
+			pass()
+		}
+		return s.Records == 0
+	})
+}
+
 // TestR41AnOutageIsNoTry: a record that was tried in vain while every backend was down is not set aside when it is lost once after.
 func TestR41AnOutageIsNoTry(t *testing.T) {
 	backend := newServer(t, silent)

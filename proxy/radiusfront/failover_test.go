@@ -322,6 +322,7 @@ func TestR33SameSubscriberSameBackendOnEveryNode(t *testing.T) {
 func TestR33KeysInTheirOrder(t *testing.T) {
 	f := newFront(t, setup{backends: []*server{newServer(t, accept)}})
 	w := f.s.workers[0]
+	nas := testDest("127.0.0.1:4000")
 	key := func(attrs ...*radius.AVP) uint64 {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -329,8 +330,7 @@ func TestR33KeysInTheirOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := testDest("127.0.0.1:4000")
-		return w.hashKey(w.view.fallback, p, &d)
+		return w.hashKey(w.view.fallback, p, &nas)
 	}
 	mac, user := avp(radwire.AttrCallingStationID, "m"), avp(radwire.AttrUserName, "u")
 	if key(mac, user) != key(user, mac) || key(mac) != key(mac, user) || key(mac) == key(user) || key(user) != hashBytes([]byte("u")) {
@@ -338,6 +338,13 @@ func TestR33KeysInTheirOrder(t *testing.T) {
 	}
 	if key() == key(user) || key() != key(avp(radwire.AttrNASIPAddress, "\x0a\x00\x00\x01")) || key(avp(radwire.AttrCallingStationID, "")) != key() {
 		t.Error("a packet without a key is not hashed by its NAS's address")
+	}
+	one := key()
+	if nas = testDest("127.0.0.1:5000"); key() != one {
+		t.Error("a packet without a key is hashed by more than its NAS's address")
+	}
+	if nas = testDest("127.0.0.2:4000"); key() == one {
+		t.Error("packets without a key of two NASes have one hash")
 	}
 	if hashBytes([]byte("00:11:22:33:44:55")) != 0x96ee75c843778592 {
 		t.Errorf("the hash of nodes before is another: %#x", hashBytes([]byte("00:11:22:33:44:55")))
