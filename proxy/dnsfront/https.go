@@ -79,6 +79,22 @@ type cappedConn struct {
 	s      *Service
 	client netip.Prefix
 	once   sync.Once
+	heard  atomic.Bool // we have written to it: its hello has come
+}
+
+// SetReadDeadline leaves a connection that has said nothing yet no more time than an idle one has now.
+func (c *cappedConn) SetReadDeadline(t time.Time) error {
+	if !c.heard.Load() && !t.IsZero() {
+		if most := time.Now().Add(c.s.streams.idle(&c.s.settings.Load().cfg.TCP)); most.Before(t) {
+			t = most
+		}
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *cappedConn) Write(b []byte) (int, error) {
+	c.heard.Store(true)
+	return c.Conn.Write(b)
 }
 
 func (c *cappedConn) Close() error {

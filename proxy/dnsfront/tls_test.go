@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -122,6 +123,30 @@ func TestD51DNSOverTLS(t *testing.T) {
 	}
 	if b, err := io.ReadAll(plain); err == nil && len(b) > 20 {
 		t.Errorf("answered with %x", b)
+	}
+}
+
+// While connections are scarce, one that says nothing is let go after a second, over HTTPS as over TLS.
+func TestD50SilentConnectionsEndSoonerWhenScarce(t *testing.T) {
+	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout, c.TCP.MaxConnections = 20*time.Second, 4 })
+	var last []net.Conn
+	for _, at := range []netip.AddrPort{dot, doh, dot, doh} {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the self-probe's, which no limit holds for
+		c, err := d.Dial("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		last = append(last, c)
+		until(t, "its place", func() bool { return f.Stats().Connections == int64(len(last)) })
+	}
+	for i, c := range last[2:] {
+		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s still has its place", []string{"TLS", "HTTPS"}[i])
+		}
 	}
 }
 
