@@ -1,6 +1,8 @@
 package dnsfront
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"strings"
 
@@ -24,6 +26,10 @@ const (
 
 // no64TTL bounds the life of a made answer when there was no SOA (RFC 6147 §5.1.7).
 const no64TTL = 600
+
+// maxMade is how many records of an answer another is made of. Making it costs a microsecond for each, on a worker whom
+// others wait for; and one of AAAA takes nearly twice the octets, of which a message has 65,535.
+const maxMade = 1000
 
 // dns64 is the mapping between the two families (RFC 6052 §2.2).
 type dns64 struct {
@@ -184,6 +190,17 @@ func made(d *dns64, kind rewrite, question, msg []byte, most uint32) []byte {
 	if err != nil {
 		return nil
 	}
+	return out
+}
+
+// first is a message of the first most records of msg's answer, or msg if it has no more.
+func first(msg []byte, r *dnswire.Reply, most int) []byte {
+	if dnswire.ANCount(msg) <= most || dnswire.ParseReply(msg, r) != nil || len(r.TTLs) < most {
+		return msg
+	}
+	ttl := int(r.TTLs[most-1])
+	out := bytes.Clone(msg[:ttl+6+int(binary.BigEndian.Uint16(msg[ttl+4:]))]) // msg is others' too
+	dnswire.SetCounts(out, 1, most, 0, 0)
 	return out
 }
 

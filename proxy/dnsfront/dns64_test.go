@@ -172,26 +172,28 @@ func TestD63AnAnswerThatCameMeanwhileLeadsToA(t *testing.T) {
 	}
 }
 
+// manyAddresses answers A with n addresses, over UDP with TC=1 if they do not fit, and AAAA with nothing.
+func manyAddresses(n int) func(q *request) [][]byte {
+	return func(q *request) [][]byte {
+		m := q.reply(dns.RcodeSuccess)
+		m.AuthenticatedData = true
+		if x := q.msg.Question[0]; x.Qtype == dns.TypeA {
+			for i := range n {
+				m.Answer = append(m.Answer, mustRR(q.r.t, fmt.Sprintf("%s 60 IN A 192.0.%d.%d", x.Name, i/256, i%256)))
+			}
+		}
+		m.Compress = true
+		if out := packed(q.r.t, m); q.tcp || len(out) <= 1232 {
+			return [][]byte{out}
+		}
+		m.Truncated, m.Answer = true, nil
+		return [][]byte{packed(q.r.t, m)}
+	}
+}
+
 // An answer with very many addresses is not made for a client over UDP, who gets TC=1.
 func TestD63WhatCannotFitIsNotMade(t *testing.T) {
-	many := func(n int) func(q *request) [][]byte {
-		return func(q *request) [][]byte {
-			m := q.reply(dns.RcodeSuccess)
-			m.AuthenticatedData = true
-			if x := q.msg.Question[0]; x.Qtype == dns.TypeA {
-				for i := range n {
-					m.Answer = append(m.Answer, mustRR(q.r.t, fmt.Sprintf("%s 60 IN A 192.0.%d.%d", x.Name, i/256, i%256)))
-				}
-			}
-			m.Compress = true
-			if out := packed(q.r.t, m); q.tcp || len(out) <= 1232 {
-				return [][]byte{out}
-			}
-			m.Truncated, m.Answer = true, nil
-			return [][]byte{packed(q.r.t, m)}
-		}
-	}
-	f := newFront(t, setup{handle: many(1000), config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+	f := newFront(t, setup{handle: manyAddresses(1000), config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
 	for range 2 { // from a backend, and from the cache
 		q := withOPT(asking("www.example.", dns.TypeAAAA), 1232, true)
 		if m := f.ask(q); !m.Truncated || m.AuthenticatedData || m.Rcode != 0 || len(m.Answer) != 0 {
@@ -222,6 +224,20 @@ func TestD63WhatCannotFitIsNotMade(t *testing.T) {
 	}
 	if told < 100 {
 		t.Errorf("told of %d", told)
+	}
+}
+
+// An answer with more addresses than a made one can have has as many as it can, and is never truncated over TCP.
+func TestD63MadeAnswersHaveABound(t *testing.T) {
+	f := newFront(t, setup{handle: manyAddresses(4000), config: func(c *Config) { c.DNS64.Prefix = "64:ff9b::/96" }})
+	for range 2 { // from a backend, and from the cache
+		m := f.askTCP(withOPT(asking("www.example.", dns.TypeAAAA), 1232, false))
+		if m.Truncated || m.Rcode != 0 || len(m.Answer) != maxMade || m.Answer[maxMade-1].(*dns.AAAA).AAAA.String() != "64:ff9b::c000:3e7" {
+			t.Error(m.MsgHdr, len(m.Answer))
+		}
+	}
+	if m := f.askTCP(asking("www.example.", dns.TypeA)); len(m.Answer) != 4000 {
+		t.Error(m.MsgHdr, len(m.Answer))
 	}
 }
 

@@ -533,7 +533,7 @@ func (w *worker) giveMade(wt *waiter, msg []byte, source Source, x extra, keepAA
 		copy(buf, msg[:dnswire.HeaderLen])
 		dnswire.SetFlags(buf, dnswire.Flags(buf)&^dnswire.FlagAD)
 	} else {
-		made := made(w.t.set.dns64, wt.rewrite, wt.question(), msg, wt.most)
+		made := made(w.t.set.dns64, wt.rewrite, wt.question(), first(msg, &w.reply, maxMade), wt.most)
 		if made == nil {
 			w.giveFailure(wt, failTimeout)
 			return true
