@@ -128,25 +128,30 @@ func TestD51DNSOverTLS(t *testing.T) {
 
 // While connections are scarce, one that says nothing is let go after a second, over HTTPS as over TLS.
 func TestD50SilentConnectionsEndSoonerWhenScarce(t *testing.T) {
-	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout, c.TCP.MaxConnections = 20*time.Second, 4 })
-	var last []net.Conn
-	for _, at := range []netip.AddrPort{dot, doh, dot, doh} {
+	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout, c.TCP.MaxConnections = time.Minute, 4 })
+	open := func(at netip.AddrPort, n int64) net.Conn {
+		t.Helper()
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the self-probe's, which no limit holds for
 		c, err := d.Dial("tcp", at.String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
-		last = append(last, c)
-		until(t, "its place", func() bool { return f.Stats().Connections == int64(len(last)) })
+		t.Cleanup(func() { _ = c.Close() })
+		until(t, "its place", func() bool { return f.Stats().Connections == n })
+		return c
 	}
-	for i, c := range last[2:] {
+	for i := range int64(3) {
+		open(f.addr, i+1)
+	}
+	for _, at := range []netip.AddrPort{dot, doh} { // it takes the last place
+		c := open(at, 4)
 		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s still has its place", []string{"TLS", "HTTPS"}[i])
+			t.Errorf("%s: the last connection still has its place", at)
 		}
+		until(t, "its place to be free", func() bool { return f.Stats().Connections == 3 })
 	}
 }
 
