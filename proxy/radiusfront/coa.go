@@ -10,12 +10,10 @@ import (
 )
 
 const (
-	// coaWindow is how old an Event-Timestamp may be, and how far ahead (RFC 5176
-	// section 6.3).
+	// coaWindow is how old an Event-Timestamp may be, and how far ahead, and for
+	// how long a duplicate gets the first answer again (RFC 5176 section 6.3);
+	// of a request that was dated ahead so much longer.
 	coaWindow = int64(300 * time.Second)
-	// coaKept is for how long a duplicate gets the first answer again: a request
-	// that was dated ahead is current for so long.
-	coaKept = 2 * coaWindow
 	// coaFirstResend is the time to the first retransmission to a NAS; each next
 	// one comes after twice the time (RFC 5080 section 2.2.1).
 	coaFirstResend = int64(2 * time.Second)
@@ -63,8 +61,9 @@ func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 		return
 	}
 	secret, reason := w.verifyCoA(peers, p)
-	if reason == NumReasons && w.staleEvent(p) {
-		reason = ReasonStale
+	ahead := w.eventAhead(p)
+	if reason == NumReasons && max(ahead, -ahead) > coaWindow/int64(time.Second) {
+		reason = ReasonStale // somebody may be sending it again, or could until then
 	}
 	switch {
 	case reason != NumReasons:
@@ -80,7 +79,7 @@ func (w *worker) coaRequest(l *listener, c *udp.Conn, p []byte, d *udp.Dest) {
 	e := w.newEntry()
 	w.entry = e
 	e.hash, e.dest, e.conn, e.auth = hash, *d, c, auth
-	e.code, e.id, e.kind, e.signed = code, p[1], KindCoA, true
+	e.code, e.id, e.kind, e.signed, e.ahead = code, p[1], KindCoA, true, uint16(max(ahead, 0))
 	nas, cause, reason := w.routeCoA(peers, secret, p)
 	if reason == NumReasons && code == radwire.DisconnectRequest && w.view.survival != nil {
 		w.disconnected(nas, p)
@@ -115,17 +114,14 @@ func (w *worker) verifyCoA(peers []coaPeer, p []byte) (*radwire.Secret, Reason) 
 	return nil, reason
 }
 
-// staleEvent tells whether the request's Event-Timestamp is outside of the
-// window: somebody may be sending an old packet again, and what is dated far
-// ahead could be sent again until then.
-func (w *worker) staleEvent(p []byte) bool {
+// eventAhead is by how many seconds the request's Event-Timestamp is ahead of the
+// wall clock, which may have been set since the start; 0 if it has none.
+func (w *worker) eventAhead(p []byte) int64 {
 	v := w.ix.FirstValue(p, radwire.AttrEventTimestamp)
 	if len(v) != 4 {
-		return false
+		return 0
 	}
-	// The wall clock, which may have been set since the start.
-	age := w.clock().Unix() - int64(binary.BigEndian.Uint32(v))
-	return max(age, -age) > coaWindow/int64(time.Second)
+	return int64(binary.BigEndian.Uint32(v)) - w.clock().Unix()
 }
 
 // routeCoA finds the NAS that a request is for, by what it calls itself, else
@@ -256,15 +252,17 @@ func (w *worker) dueCoA(e *entry) {
 		w.fail(e, ReasonTimeout)
 		return
 	}
+	f.attempts[0].up.silence = true
 	w.repeat(f, &f.attempts[0])
 	waited := max(w.now-f.received, coaFirstResend)
 	w.wheel.move(e, min(w.now+2*waited, f.deadline))
 }
 
-// sweepNASes closes the sockets to NASes that got no CoA for a while.
+// sweepNASes closes the sockets to NASes that got no CoA for a while, and those
+// of others that a peak has left or that have strayed.
 func (w *worker) sweepNASes() {
 	for addr, up := range w.nases {
-		up.wakeResting(w.now)
+		up.tidy(w.now)
 		if up.inUse == 0 && w.now-up.used >= nasIdle {
 			up.closePorts()
 			delete(w.nases, addr)

@@ -1,6 +1,7 @@
 package radiusfront
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -46,5 +47,66 @@ func TestR30LoginsLeaveFromWhereTheServersKnowUs(t *testing.T) {
 	}
 	if got := nas.exchange(pap(t, 2, "alice", "x")); radwire.Code(got.Code) != radwire.AccessAccept {
 		t.Errorf("%v", got.Code)
+	}
+}
+
+// TestR50CoALeavesFromWhereTheNASKnowsUs: as it is with logins, also while CoA goes on.
+func TestR50CoALeavesFromWhereTheNASKnowsUs(t *testing.T) {
+	c := newCoAFront(t, false, func(r received) []byte {
+		if plain(r.from.Addr()) == elsewhere {
+			return nil
+		}
+		return ack(r)
+	})
+	w := c.s.workers[0]
+	w.mu.Lock()
+	w.view.coaSource = elsewhere
+	w.mu.Unlock()
+	c.from.send(coaRequest(radwire.CoARequest, 1, nasIP(2)))
+	c.nas.wait(1)
+	w.mu.Lock() // the link is back
+	w.view.coaSource, w.nases[c.nas.addr()].source = netip.Addr{}, netip.Addr{}
+	w.mu.Unlock()
+	c.clock.advance(2100 * time.Millisecond)
+	c.nas.wait(2)
+	c.clock.advance(1100 * time.Millisecond)
+	c.until("another port", func(*Stats) bool {
+		c.clock.advance(100 * time.Millisecond)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.nases[c.nas.addr()].left) > 0
+	})
+	req := coaRequest(radwire.CoARequest, 2, nasIP(2))
+	c.from.send(req)
+	c.from.verified(req, c.from.receive(), backendSecret)
+}
+
+// TestR22PortsToANASAreClosedAfterAPeak: also while there is CoA now and then.
+func TestR22PortsToANASAreClosedAfterAPeak(t *testing.T) {
+	c := newCoAFront(t, false, silent)
+	for i := range 600 {
+		c.from.send(coaRequest(radwire.CoARequest, byte(i), nasIP(2), avp(44, fmt.Sprint(i))))
+		c.nas.wait(i + 1)
+	}
+	ports := func() int {
+		w := c.s.workers[0]
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.nases[c.nas.addr()].all())
+	}
+	if ports() < 3 {
+		t.Fatalf("%d ports for 600 requests", ports())
+	}
+	c.clock.advance(16 * time.Second)
+	c.untilDropped(KindCoA, ReasonTimeout, 600)
+	c.nas.setAnswer(ack)
+	for i := 0; ports() > firstPorts; i++ {
+		if i > 120 { // seconds
+			t.Fatalf("%d ports are open", ports())
+		}
+		c.clock.advance(time.Second)
+		req := coaRequest(radwire.CoARequest, byte(i), nasIP(2), avp(44, fmt.Sprint("later ", i)))
+		c.from.send(req)
+		c.from.verified(req, c.from.receive(), backendSecret)
 	}
 }

@@ -26,6 +26,7 @@ type entry struct {
 	kind       Kind
 	answer     AnswerCode // of reply
 	signed     bool       // its Message-Authenticator verified
+	ahead      uint16     // of CoA: seconds by which its Event-Timestamp was in the future
 	flight     *flight    // nil: answered
 	reply      []byte     // the answer's bytes, from the worker's buffers
 }

@@ -1,7 +1,6 @@
 package radiusfront
 
 import (
-	"cmp"
 	"math"
 	"time"
 
@@ -232,15 +231,10 @@ func (w *worker) leave(up *upstream, to whom, before int64, left int) int {
 // nothing waits on them, and of NASes that have not got CoA for a while.
 func (w *worker) sweep() {
 	for b, up := range w.upstreams {
-		up.wakeResting(w.now)
-		up.shrink()
+		up.tidy(w.now)
 		if up.gone && up.inUse == 0 {
 			up.closePorts()
 			delete(w.upstreams, b)
-		}
-		if up.silence || len(up.left) > 0 {
-			up.silence = false
-			up.leaveStrayed(plain(cmp.Or(up.source, sourceTo(up.addr))))
 		}
 	}
 	w.sweepNASes()

@@ -1,6 +1,7 @@
 package radiusfront
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -208,7 +209,17 @@ func (up *upstream) take(w *worker) (*port, byte, error) {
 	return p, p.take(), nil
 }
 
-// shrink is called every sweepInterval. After a peak fewer and fewer ports take turns, and those that do not are closed
+// tidy is called every sweepInterval.
+func (up *upstream) tidy(now int64) {
+	up.wakeResting(now)
+	up.shrink()
+	if up.silence || len(up.left) > 0 {
+		up.silence = false
+		up.leaveStrayed(plain(cmp.Or(up.source, sourceTo(up.addr))))
+	}
+}
+
+// shrink lets ports go that a peak has left. After a peak fewer and fewer ports take turns, and those that do not are closed
 // when all their identifiers have rested.
 func (up *upstream) shrink() {
 	up.need = max(up.inUse+up.rest.n, up.need-(up.need+7)/8)

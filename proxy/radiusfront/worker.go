@@ -348,7 +348,7 @@ func (w *worker) remember(e *entry, signed []byte, code AnswerCode) {
 	w.service.remembered.Add(1)
 	window := w.view.window
 	if e.kind == KindCoA {
-		window = coaKept
+		window = coaWindow + int64(e.ahead)*int64(time.Second)
 	}
 	w.wheel.move(e, w.now+window)
 }
