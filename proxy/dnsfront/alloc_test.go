@@ -40,7 +40,7 @@ func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
 	m, out := packed(t, q), make([]byte, 4096)
 	var x turn
 	peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
-	book := &f.async[0]
+	book := &f.async[0].book
 	book.mu.Lock()
 	defer book.mu.Unlock()
 	if n := testing.AllocsPerRun(1000, func() {
@@ -64,7 +64,7 @@ func TestO24CountingAndFollowingOthersAllocatesNothing(t *testing.T) {
 	m, out := packed(t, q), make([]byte, 4096)
 	var x turn
 	peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
-	book := &f.async[0]
+	book := &f.async[0].book
 	book.mu.Lock()
 	defer book.mu.Unlock()
 	top.Of(book)

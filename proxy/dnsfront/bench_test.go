@@ -21,7 +21,7 @@ func BenchmarkHit(b *testing.B) {
 	out := make([]byte, 4096)
 	var x turn
 	peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
-	book := &f.async[0]
+	book := &f.async[0].book
 	book.mu.Lock()
 	x.begin(f.Service, book)
 	for b.Loop() {
@@ -116,7 +116,7 @@ func BenchmarkO24Look(b *testing.B) {
 			m, out := packed(b, q), make([]byte, 4096)
 			var x turn
 			peer := udp.Dest{Peer: netip.MustParseAddrPort("10.1.2.3:4567"), Local: netip.MustParseAddr("127.0.0.1")}
-			book := &f.async[0]
+			book := &f.async[0].book
 			book.mu.Lock()
 			defer book.mu.Unlock()
 			b.ReportAllocs()

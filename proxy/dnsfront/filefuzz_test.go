@@ -76,7 +76,7 @@ func FuzzBlockList(f *testing.F) {
 				for _, typ := range []uint16{dnswire.TypeA, dns.TypeTXT, dnswire.TypeANY} {
 					m := append(binary.BigEndian.AppendUint16([]byte{7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, 0)[:12], name...)
 					m = append(binary.BigEndian.AppendUint16(m, typ), 0, 1)
-					book := &x.async[0]
+					book := &x.async[0].book
 					book.mu.Lock()
 					t.begin(x.Service, book)
 					n, r := x.serve(&t, TCP, &peer, m, out)

@@ -29,7 +29,7 @@ func FuzzServe(f *testing.F) {
 	f.Fuzz(func(tb *testing.T, m []byte) {
 		for _, transport := range []Transport{UDP, TCP} {
 			out := make([]byte, dnswire.MaxMessage+1)
-			b := &x.async[0]
+			b := &x.async[0].book
 			b.mu.Lock()
 			t.begin(x.Service, b)
 			n, r := x.serve(&t, transport, &peer, m, out)
@@ -192,7 +192,7 @@ func FuzzHTTPS(f *testing.F) {
 	f.Add("POST", "/dns-query", mediaType, q)
 	f.Add("GET", "/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlAAABAAE", "", []byte{})
 	f.Fuzz(func(t *testing.T, method, target, kind string, body []byte) {
-		r, err := http.NewRequest(method, "https://127.0.0.1"+target, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(withConn(t.Context(), nil), method, "https://127.0.0.1"+target, bytes.NewReader(body))
 		if err != nil {
 			return
 		}

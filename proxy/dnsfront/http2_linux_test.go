@@ -1,10 +1,7 @@
 package dnsfront
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/base64"
-	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,24 +37,16 @@ func TestD50WhoNeverReadsHTTP2IsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	var out, block bytes.Buffer
-	out.WriteString(http2.ClientPreface)
-	frames, e := http2.NewFramer(&out, nil), hpack.NewEncoder(&block)
-	query := base64.RawURLEncoding.EncodeToString(packed(t, asking("www.example.", dns.TypeA)))
 	const window = 1 << 30 // it says that it takes everything
-	err = errors.Join(frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}), frames.WriteWindowUpdate(0, window))
-	for id := uint32(1); id < 2*streams; id += 2 {
-		block.Reset()
-		for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "dns.example.net"}, {":path", "/dns-query?dns=" + query}} {
-			err = errors.Join(err, e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}))
-		}
-		err = errors.Join(err, frames.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}))
-	}
-	if err != nil {
+	x := newHTTP2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})
+	if err := x.frames.WriteWindowUpdate(0, window); err != nil {
 		t.Fatal(err)
 	}
+	for range streams {
+		x.ask("www.example.")
+	}
 	until(t, "the connection", func() bool { return f.Stats().Connections == 1 })
-	if _, err := c.Write(out.Bytes()); err != nil {
+	if _, err := x.out.WriteTo(c); err != nil {
 		t.Fatal(err)
 	}
 	// A slow machine, or the race detector, takes its time to encrypt so much; without the bound it never ends.

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,7 +40,7 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 14,
 			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2,
 			WriteByteTimeout: idle}, // without it who never reads is never let go: WriteTimeout ends its streams only
-		ConnContext: withCancels,
+		ConnContext: withConn,
 		ErrorLog:    zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
@@ -102,20 +101,6 @@ func (c *cappedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// httpAnswer waits for one answer.
-type httpAnswer struct {
-	ch   chan []byte
-	gone atomic.Bool
-}
-
-func (h *httpAnswer) deliver(msg []byte) bool {
-	if h.gone.Load() {
-		return false
-	}
-	h.ch <- append([]byte(nil), msg...) // has room: there is one answer
-	return true
-}
-
 // request answers one HTTP request.
 func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 	set := l.s.settings.Load()
@@ -149,7 +134,9 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	dest := udp.Dest{Peer: netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())}
-	out, status := l.ask(r.Context(), dest, m)
+	wait := x.newAnswer(r.Context())
+	defer wait.leave()
+	out, status := l.ask(r.Context(), dest, m, wait)
 	if out == nil {
 		http.Error(w, http.StatusText(status), status)
 		return
@@ -161,6 +148,8 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 	if _, err := w.Write(out); err != nil {
 		return // the client has gone
 	}
+	// Until the client takes it, it counts here: net/http would wait for that on its own.
+	_ = http.NewResponseController(w).Flush() // likewise
 }
 
 // message takes the query out of a request (RFC 8484 §4.1), or tells what is wrong. Bodies
@@ -205,35 +194,25 @@ func (l *listener) message(w http.ResponseWriter, r *http.Request) ([]byte, int,
 
 // ask answers one query: from here, or from a backend by way of a worker. nil: there is
 // no answer, and status says what the client gets.
-func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte) (out []byte, status int) {
+func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte, wait *httpAnswer) (out []byte, status int) {
 	s := l.s
-	wait := &httpAnswer{ch: make(chan []byte, 1)}
-	x := scratchPool.Get().(*scratch)
-	n, post, r := s.take(x, &s.async[int(dest.Peer.Port())%len(s.async)], HTTPS, dest, m, wait)
-	if r == answered || r == exempt {
-		out = append([]byte(nil), x.out[:n]...)
-	}
-	scratchPool.Put(x) // before it waits: many who wait hold little
+	post, r := s.take(&s.async[int(dest.Peer.Port())%len(s.async)], HTTPS, dest, m, wait)
 	switch r {
-	case answered, exempt:
-		return out, 0
 	case dropped:
 		return nil, http.StatusForbidden
 	case faulted:
 		return nil, http.StatusInternalServerError
 	case missed:
+		s.workers[post.hash%uint64(len(s.workers))].post(post)
+	case answered, exempt: // it is there, unless the connection has been let go
 	}
-	s.workers[post.hash%uint64(len(s.workers))].post(post)
 	select {
 	case out = <-wait.ch:
 		return out, 0
 	case <-ctx.Done():
-		wait.gone.Store(true)
-		return nil, http.StatusServiceUnavailable
 	case <-s.stop:
-		wait.gone.Store(true)
-		return nil, http.StatusServiceUnavailable
 	}
+	return nil, http.StatusServiceUnavailable
 }
 
 // leastTTL is the least TTL of an answer in seconds, 0 if it has no record.

@@ -65,7 +65,7 @@ func TestD02LoopsAndPortZeroAreDropped(t *testing.T) {
 	f := newFront(t, setup{})
 	set := f.settings.Load()
 	var x turn
-	x.begin(f.Service, &f.async[0])
+	x.begin(f.Service, &f.async[0].book)
 	m, out := packed(t, asking("www.example.", dns.TypeA)), make([]byte, 512)
 	serve := func(peer netip.AddrPort, local netip.Addr) result {
 		f.async[0].mu.Lock()

@@ -65,7 +65,7 @@ type Service struct {
 	// maxQueued is Options.MaxQueued.
 	maxQueued int64
 	workers   []*worker
-	async     [8]book // of connections
+	async     [8]seat // of connections
 	streams   streams
 	tcpUp     tcpUpstreams
 	closing   atomic.Bool
@@ -329,7 +329,7 @@ func (s *Service) books() []*book {
 		out = append(out, &w.book)
 	}
 	for i := range s.async {
-		out = append(out, &s.async[i])
+		out = append(out, &s.async[i].book)
 	}
 	return out
 }

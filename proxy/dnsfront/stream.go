@@ -39,7 +39,7 @@ type streams struct {
 	mu     sync.Mutex
 	all    map[*stream]struct{}
 	client map[netip.Prefix]int
-	next   int // book for the next one
+	next   int // seat for the next one
 	wg     sync.WaitGroup
 	large  atomic.Int64 // queries above ordinaryQuery that are being read
 
@@ -97,16 +97,16 @@ type stream struct {
 	peer      netip.AddrPort
 	client    netip.Prefix // that it counts for
 	transport Transport
-	book      *book
+	seat      *seat
 
 	mu      sync.Mutex
 	room    sync.Cond // an answer was written, or the connection is closed
 	ready   chan struct{}
-	out     []byte // length-prefixed answers
-	octets  int64  // of answers that the client has not taken: in out, or being written
-	queued  int    // answers in out
-	pending int    // queries without an answer yet
-	eof     bool   // no more queries will be read
+	out     outQueue
+	octets  int64 // of answers that the client has not taken: in out, or being written
+	queued  int   // answers in out
+	pending int   // queries without an answer yet
+	eof     bool  // no more queries will be read
 	closed  bool
 }
 
@@ -144,7 +144,7 @@ func (x *streams) add(l *listener, c net.Conn) {
 	}
 	x.mu.Lock()
 	st := &stream{s: x.s, conn: c, peer: peer, local: local, client: client, transport: l.transport,
-		book: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
+		seat: &x.s.async[x.next%len(x.s.async)], ready: make(chan struct{}, 1)}
 	st.room.L = &st.mu
 	x.next++
 	x.all[st] = struct{}{}
@@ -234,15 +234,6 @@ func (x *streams) idle(c *TCPConfig) time.Duration {
 	return max(leastIdle, c.IdleTimeout*time.Duration(2*max(0, free))/time.Duration(c.MaxConnections))
 }
 
-// scratch is memory for one query and its answer, shared by all connections.
-type scratch struct {
-	in  [dnswire.MaxMessage]byte
-	out [dnswire.MaxMessage + 1]byte
-	t   turn
-}
-
-var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
-
 // A slow client holds the memory that its query is read into. So that many of them hold
 // little, that of an ordinary query is small, and only maxLarge longer ones are read at a
 // time; who sends one more is let go. No resolver's client sends such queries.
@@ -251,7 +242,10 @@ const (
 	maxLarge      = 64
 )
 
-var queryPool = sync.Pool{New: func() any { return new([ordinaryQuery]byte) }}
+var (
+	queryPool = sync.Pool{New: func() any { return new([ordinaryQuery]byte) }}
+	largePool = sync.Pool{New: func() any { return new([dnswire.MaxMessage]byte) }}
+)
 
 // read takes queries off the connection until it ends, is idle, or breaks the rules.
 func (st *stream) read() {
@@ -296,9 +290,7 @@ func (st *stream) message(n int) bool {
 	if _, err := io.ReadFull(st.conn, buf[:n]); err != nil {
 		return false
 	}
-	x := scratchPool.Get().(*scratch)
-	defer scratchPool.Put(x)
-	return st.query(x, buf[:n])
+	return st.query(buf[:n])
 }
 
 func (st *stream) largeMessage(n int) bool {
@@ -308,12 +300,12 @@ func (st *stream) largeMessage(n int) bool {
 		st.s.streams.refused[RefusedLong].Add(1)
 		return false
 	}
-	x := scratchPool.Get().(*scratch)
-	defer scratchPool.Put(x)
-	if _, err := io.ReadFull(st.conn, x.in[:n]); err != nil {
+	buf := largePool.Get().(*[dnswire.MaxMessage]byte)
+	defer largePool.Put(buf)
+	if _, err := io.ReadFull(st.conn, buf[:n]); err != nil {
 		return false
 	}
-	return st.query(x, x.in[:n])
+	return st.query(buf[:n])
 }
 
 // handshake ends a TLS handshake in time; who speaks something else is let go.
@@ -327,57 +319,27 @@ func (st *stream) handshake() bool {
 }
 
 // query handles one query. false: the connection is not worth keeping.
-func (st *stream) query(x *scratch, m []byte) bool {
-	s := st.s
-	n, l, r := s.take(x, st.book, st.transport, udp.Dest{Peer: st.peer, Local: st.local.Addr()}, m, st)
+func (st *stream) query(m []byte) bool {
+	st.expect(1)
+	l, r := st.s.take(st.seat, st.transport, udp.Dest{Peer: st.peer, Local: st.local.Addr()}, m, st)
 	switch r {
 	case answered, exempt:
-		st.mu.Lock()
-		st.pending++
-		st.mu.Unlock()
-		return st.deliver(x.out[:n])
-	case missed:
-		st.mu.Lock()
-		st.pending++
-		st.mu.Unlock()
-		s.workers[l.hash%uint64(len(s.workers))].post(l)
 		return true
-	case faulted:
-		return true // the fault was ours
+	case missed:
+		st.s.workers[l.hash%uint64(len(st.s.workers))].post(l)
+		return true
+	case faulted: // the fault was ours
 	case dropped: // not a query, or not from whom we answer
 	}
-	return false
+	st.expect(-1)
+	return r == faulted
 }
 
-// take takes one query of a connection through serve. After missed, the letter is for a
-// worker.
-func (s *Service) take(x *scratch, b *book, transport Transport, dest udp.Dest, m []byte, to sink) (n int, l letter, r result) {
-	t := &x.t
-	b.mu.Lock()
-	defer func() {
-		if fault := recover(); fault != nil {
-			s.faults.Caught(fault, m)
-			b.settle()
-			n, l, r = 0, letter{}, faulted
-		}
-		t.set = nil
-		b.mu.Unlock()
-	}()
-	t.begin(s, b)
-	if t.lens != nil {
-		s.regard(t, 0, 1, transport, dest, m)
-	}
-	if n, r = s.serve(t, transport, &dest, m, x.out[:]); r == missed {
-		w := newWaiter(t, m, nil, dest, to)
-		l = letter{w: w, key: append([]byte(nil), t.key...), qlen: t.keyLen(), hash: t.hash}
-		b.InFlight[transport]++
-	}
-	if t.trace != nil {
-		t.after(transport, dest.Peer.Addr(), r, x.out[:n])
-		t.trace = nil
-	}
-	t.latencies(s)
-	return n, l, r
+// expect counts queries that are to be answered.
+func (st *stream) expect(n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.pending += n
 }
 
 // deliver queues an answer. It may come from any goroutine.
@@ -399,8 +361,7 @@ func (st *stream) deliver(msg []byte) bool {
 		return false
 	}
 	st.octets += size
-	st.out = binary.BigEndian.AppendUint16(st.out, uint16(len(msg))) //nolint:gosec // at most MaxMessage
-	st.out = append(st.out, msg...)
+	st.out.push(msg)
 	st.queued++
 	st.signal()
 	return true
@@ -419,7 +380,7 @@ func (st *stream) waitForRoom() bool {
 	limit := st.s.settings.Load().cfg.TCP.MaxPipelined
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for !st.closed && (st.pending+st.queued >= limit || len(st.out) > maxQueued) {
+	for !st.closed && (st.pending+st.queued >= limit || st.out.octets > maxQueued) {
 		st.room.Wait()
 	}
 	return !st.closed
@@ -449,32 +410,28 @@ func (st *stream) write() {
 		st.shut()
 		st.taken(st.octets) // nothing is added to it any more
 	}()
-	var buf []byte
+	var mine outQueue
 	for range st.ready {
 		st.mu.Lock()
-		buf, st.out = st.out, buf[:0]
-		if st.closed {
-			buf = nil
+		if !st.closed {
+			mine, st.out = st.out, mine
 		}
 		st.mu.Unlock()
-		if len(buf) > 0 {
+		if n := mine.octets; n > 0 {
 			limit := st.s.settings.Load().cfg.TCP.IdleTimeout
 			if err := st.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 				return
 			}
-			if _, err := st.conn.Write(buf); err != nil {
+			if err := mine.writeTo(st.conn); err != nil {
 				return
 			}
-			st.taken(int64(len(buf)))
-		}
-		if cap(buf) > maxQueued/4 {
-			buf = nil // one big answer must not be paid for until the end
+			st.taken(int64(n))
 		}
 		st.mu.Lock()
-		if len(st.out) == 0 {
+		if st.out.octets == 0 {
 			st.queued = 0
 		}
-		over := st.closed || st.eof && st.pending == 0 && len(st.out) == 0
+		over := st.closed || st.eof && st.pending == 0 && st.out.octets == 0
 		st.room.Broadcast()
 		st.mu.Unlock()
 		if over {

@@ -199,7 +199,7 @@ func TestD50SlowReaderHoldsOnlyItself(t *testing.T) {
 	defer f.streams.mu.Unlock()
 	for st := range f.streams.all {
 		st.mu.Lock()
-		if n := len(st.out); n > maxQueued+2*4096 {
+		if n := st.out.octets; n > maxQueued+2*4096 {
 			t.Errorf("%d octets are queued for a client that does not read", n)
 		}
 		st.mu.Unlock()
