@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -10,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"sereno/bench/e2e/harness"
 	"sereno/bench/internal/radpkt"
@@ -40,16 +45,17 @@ func TestO30MemoryStaysBelowItsLimit(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 	}
 	_, resolver := resolvers(t, lab, 1)
+	overTLS, pages := netip.AddrPortFrom(lab.Addr(53), portOf(overTLS)), netip.AddrPortFrom(lab.Addr(53), portOf(overHTTPS))
 	dns, auth, acct := netip.AddrPortFrom(lab.Addr(53), harness.DNSPort), netip.AddrPortFrom(lab.Addr(54), harness.AuthPort), netip.AddrPortFrom(lab.Addr(54), harness.AcctPort)
 	s := prepareNode(t, lab, "lab", fmt.Sprintf(`pools:
   - {name: resolvers, protocol: dns, backends: [{name: one, address: %q}]}
   - {name: hole, protocol: dns, health: {interval: 60s, timeout: 10s, fall: 100}, backends: [{name: hole, address: "%s:%d", max_in_flight: 1000000}]}
   - {name: servers, protocol: radius, health: {interval: 60s, timeout: 10s, fall: 100}, backends: [{name: hole, address: %s, secret: %s, max_in_flight: 1000000}]}
 dns:
-  - {name: resolver, listen: [%q], pool: resolvers, routes: [{zones: [hole.test.], pool: hole}], cache: {entries: 100000}, tcp: {max_per_client: 400}}
+  - {name: resolver, listen: [%q], pool: resolvers, routes: [{zones: [hole.test.], pool: hole}], cache: {entries: 100000}, tcp: {max_per_client: 400}, %s}
 radius:
   - {name: pppoe, auth: [%q], acct: [%q], pool: servers, clients: [{name: nas, address: 127.0.0.0/8, secret: %s, max_in_flight: 1000000}]}
-`, resolver[0], hole, harness.DNSPort, hole, harness.BackendSecret, dns, auth, acct, harness.NASSecret))
+`, resolver[0], hole, harness.DNSPort, hole, harness.BackendSecret, dns, newCertificate(t, lab, "front", 1).yaml(overTLS, pages), auth, acct, harness.NASSecret))
 	s.Setenv(fmt.Sprintf("GOMEMLIMIT=%d", memoryGoal))
 	s.Start()
 	s.WaitLives()
@@ -68,6 +74,9 @@ radius:
 		a.done.Go(func() { a.slowReaders(dns, i) })
 	}
 	a.done.Go(func() { a.half(dns) })
+	for i := range 2 {
+		a.done.Go(func() { a.slowStreams(pages, i) })
+	}
 	a.done.Go(func() { a.radius(auth, 1, 0) })
 	a.done.Go(func() { a.radius(acct, 4, 1) })
 	a.done.Go(func() { a.slowPages(s.HTTP) })
@@ -159,6 +168,22 @@ func (a *attack) slowReaders(to netip.AddrPort, run int) {
 		frames = append(binary.BigEndian.AppendUint16(frames, uint16(len(m))), m...)
 	}
 	a.connect(to, byte(hostSource+run), 150, func(c net.Conn) { _, _ = c.Write(frames) })
+}
+
+// slowStreams ask for long answers over HTTP/2, on all the streams that may be open, and let nothing come.
+func (a *attack) slowStreams(to netip.AddrPort, run int) {
+	var out bytes.Buffer
+	out.WriteString(http2.ClientPreface)
+	frames := http2.NewFramer(&out, nil)
+	_ = frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}) // a buffer
+	for i := range 100 {
+		q := base64.RawURLEncoding.EncodeToString(query(0, fmt.Sprintf("size-60000.h%d.load.test", i), 16))
+		_ = frames.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: headerBlock("GET", "/dns-query?dns="+q, 0), EndHeaders: true, EndStream: true}) // a buffer
+	}
+	a.connect(to, byte(hostSource+12+run), 50, func(c net.Conn) {
+		_ = c.SetDeadline(time.Now().Add(time.Second)) // of the handshake, too
+		_, _ = tls.Client(c, unchecked("h2")).Write(out.Bytes())
+	})
 }
 
 // half sends the beginnings of long queries.

@@ -66,7 +66,7 @@ func TestO30HTTPSRequestsAreBounded(t *testing.T) {
 	l := &listener{s: f.Service, transport: HTTPS}
 	post := func(octets int) int {
 		body := append(packed(t, asking("www.example.", dns.TypeA)), make([]byte, octets)...)
-		r := httptest.NewRequestWithContext(withConn(t.Context(), nil), http.MethodPost, "https://127.0.0.1"+f.settings.Load().cfg.HTTPS.Path, bytes.NewReader(body))
+		r := httptest.NewRequestWithContext(withConn(t.Context(), &httpsConn{x: &f.streams}), http.MethodPost, "https://127.0.0.1"+f.settings.Load().cfg.HTTPS.Path, bytes.NewReader(body))
 		r.RemoteAddr = "10.0.0.1:1234"
 		r.Header.Set("Content-Type", mediaType)
 		w := httptest.NewRecorder()

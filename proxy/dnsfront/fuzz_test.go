@@ -192,7 +192,7 @@ func FuzzHTTPS(f *testing.F) {
 	f.Add("POST", "/dns-query", mediaType, q)
 	f.Add("GET", "/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlAAABAAE", "", []byte{})
 	f.Fuzz(func(t *testing.T, method, target, kind string, body []byte) {
-		r, err := http.NewRequestWithContext(withConn(t.Context(), nil), method, "https://127.0.0.1"+target, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(withConn(t.Context(), &httpsConn{x: &x.streams}), method, "https://127.0.0.1"+target, bytes.NewReader(body))
 		if err != nil {
 			return
 		}

@@ -145,8 +145,8 @@ func (s *Service) hello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 // to come with another key (RFC 8446 §4.1.4): our signature under its second hello takes another.
 func (s *Service) takeTurn(hello *tls.ClientHelloInfo) error {
 	conn := hello.Conn
-	if capped, ok := conn.(*cappedConn); ok {
-		conn = capped.Conn
+	if h, ok := conn.(*httpsConn); ok {
+		conn = h.Conn
 	}
 	c, ok := conn.(*shaking)
 	if !ok || c.holds.Load() {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,9 +22,12 @@ import (
 const (
 	mediaType = "application/dns-message" // RFC 8484 §6
 	maxHeader = 16 << 10                  // octets of a request's header: a GET carries the whole query
-	// maxRequests bounds the requests that are being answered, over all connections; who
-	// comes then is told to come again.
-	maxRequests = 1 << 14
+	// maxRequests bounds the requests that are being answered, over all connections, and so
+	// that there is Options.MaxQueued for requestMemory of each; who comes then is told to
+	// come again.
+	maxRequests   = 1 << 14
+	leastRequests = 1 << 8
+	requestMemory = 16 << 10 // octets: a goroutine, a stream, net/http's buffer
 	// windowHTTP2 is how much one connection may send that nobody has read yet, in octets.
 	windowHTTP2 = 1 << 16
 )
@@ -40,8 +42,8 @@ func (l *listener) newHTTPS(set *settings) *http.Server {
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: set.cfg.TCP.MaxPipelined, MaxReadFrameSize: 1 << 14,
 			MaxReceiveBufferPerConnection: windowHTTP2, MaxReceiveBufferPerStream: windowHTTP2,
 			WriteByteTimeout: idle}, // without it who never reads is never let go: WriteTimeout ends its streams only
-		ConnContext: withConn,
-		ErrorLog:    zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
+		ConnContext: withConn, ConnState: connState,
+		ErrorLog: zap.NewStdLog(zap.NewNop()), // clients can cause failed handshakes at will
 	}
 }
 
@@ -52,72 +54,32 @@ func (l *listener) serveHTTPS() {
 	}
 }
 
-// capped takes no more connections than the configuration allows, in all and from one
-// client, together with those over TCP and TLS.
-type capped struct {
-	net.Listener
-	s *Service
-}
-
-func (c *capped) Accept() (net.Conn, error) {
-	for {
-		conn, err := c.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		peer, local := addrOf(conn.RemoteAddr()).Addr(), addrOf(conn.LocalAddr()).Addr()
-		if client, ok := c.s.streams.admit(peer, local); ok {
-			return &cappedConn{Conn: &shaking{Conn: conn, s: c.s, peer: peer}, s: c.s, client: client}, nil
-		}
-		_ = conn.Close() // nothing was promised
-	}
-}
-
-type cappedConn struct {
-	net.Conn
-	s      *Service
-	client netip.Prefix
-	once   sync.Once
-	heard  atomic.Bool // we have written to it: its hello has come
-}
-
-// SetReadDeadline leaves a connection that has said nothing yet no more time than an idle one has now.
-func (c *cappedConn) SetReadDeadline(t time.Time) error {
-	if !c.heard.Load() && !t.IsZero() {
-		if most := time.Now().Add(c.s.streams.idle(&c.s.settings.Load().cfg.TCP)); most.Before(t) {
-			t = most
-		}
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-func (c *cappedConn) Write(b []byte) (int, error) {
-	c.heard.Store(true)
-	return c.Conn.Write(b)
-}
-
-func (c *cappedConn) Close() error {
-	c.once.Do(func() { c.s.streams.release(c.client) })
-	return c.Conn.Close()
-}
-
-// request answers one HTTP request.
+// request answers one HTTP request, in bounded number. Who comes beyond it gets no body: that would wait for its client.
 func (l *listener) request(w http.ResponseWriter, r *http.Request) {
-	set := l.s.settings.Load()
-	if r.URL.Path != set.cfg.HTTPS.Path {
-		http.Error(w, "there is nothing here", http.StatusNotFound)
-		return
-	}
-	x := &l.s.streams
+	set, x := l.s.settings.Load(), &l.s.streams
 	defer x.settle(r.Context(), set.cfg.TCP.MaxPipelined)
 	if r.Context().Err() != nil {
 		return // nothing is asked for who has gone
 	}
 	defer x.requests.Add(-1)
-	if x.requests.Add(1) > maxRequests {
+	if x.requests.Add(1) > x.maxRequests {
 		x.refused[RefusedRequests].Add(1)
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	wait := x.newAnswer(r.Context())
+	defer wait.leave()
+	l.answer(set, w, r, wait)
+	if !wait.conn.hand(set.cfg.TCP.MaxPipelined) {
+		_ = http.NewResponseController(w).Flush() // the client may have gone
+	}
+}
+
+// answer writes the answer to a request, or what is wrong with it.
+func (l *listener) answer(set *settings, w http.ResponseWriter, r *http.Request, wait *httpAnswer) {
+	if r.URL.Path != set.cfg.HTTPS.Path {
+		http.Error(w, "there is nothing here", http.StatusNotFound)
 		return
 	}
 	m, status, err := l.message(w, r)
@@ -134,8 +96,6 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	dest := udp.Dest{Peer: netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())}
-	wait := x.newAnswer(r.Context())
-	defer wait.leave()
 	out, status := l.ask(r.Context(), dest, m, wait)
 	if out == nil {
 		http.Error(w, http.StatusText(status), status)
@@ -145,11 +105,7 @@ func (l *listener) request(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(leastTTL(out)), 10)) // RFC 8484 §5.1
-	if _, err := w.Write(out); err != nil {
-		return // the client has gone
-	}
-	// Until the client takes it, it counts here: net/http would wait for that on its own.
-	_ = http.NewResponseController(w).Flush() // likewise
+	_, _ = w.Write(out)                                                              // the client may have gone
 }
 
 // message takes the query out of a request (RFC 8484 §4.1), or tells what is wrong. Bodies

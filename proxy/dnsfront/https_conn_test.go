@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -103,10 +104,10 @@ func TestO30WhoCancelsHTTPSRequestsIsLetGo(t *testing.T) {
 
 // TestWhoCancelsSomeRequestsStays: what was answered makes good for what was cancelled.
 func TestWhoCancelsSomeRequestsStays(t *testing.T) {
-	var x streams
+	x := streams{client: map[netip.Prefix]int{}}
 	mine, other := net.Pipe()
 	defer func() { _, _ = mine.Close(), other.Close() }()
-	ctx, cancel := context.WithCancel(withConn(t.Context(), mine))
+	ctx, cancel := context.WithCancel(withConn(t.Context(), &httpsConn{Conn: mine, x: &x}))
 	gone := ctx
 	cancel()
 	staying := context.WithoutCancel(gone)
@@ -133,6 +134,7 @@ func TestO30SlowReadersOverHTTPSTogetherAreBounded(t *testing.T) {
 	f, _, doh, _, roots := secured(t, func(*Config) {})
 	f.ask(asking("www.example.", dns.TypeA)) // over UDP
 	f.streams.queued.Add(others)
+	f.streams.handed.Add(maxRequests) // net/http holds all that it may
 	c, err := tls.Dial("tcp", doh.String(), &tls.Config{RootCAs: roots, NextProtos: []string{"h2"}})
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +149,9 @@ func TestO30SlowReadersOverHTTPSTogetherAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "its end", func() bool { return f.Stats().Refused[RefusedSlow] > 0 && f.Stats().Connections == 0 })
-	until(t, "its answers to be counted out", func() bool { return f.streams.queued.Load() == others && f.streams.requests.Load() == 0 })
+	until(t, "its answers to be counted out", func() bool {
+		return f.streams.queued.Load() == others && f.streams.requests.Load() == 0 && f.streams.handed.Load() == maxRequests
+	})
 	if most := f.Stats().Answers[HTTPS][FromCache][dns.RcodeSuccess]; most < 2 {
 		t.Errorf("%d answers were made: what was refused was the first", most)
 	}
@@ -170,5 +174,78 @@ func TestO30SlowReadersOverHTTPSTogetherAreBounded(t *testing.T) {
 		if _, ok := frame.(*http2.DataFrame); ok {
 			break
 		}
+	}
+}
+
+// TestO30ShortAnswersOverHTTPSAreBounded: net/http holds short answers for who does not take them. As many of them as
+// streams are open count, until nothing is open any more.
+func TestO30ShortAnswersOverHTTPSAreBounded(t *testing.T) {
+	const streams = 100
+	f, _, doh, _, roots := secured(t, func(c *Config) { c.TCP.MaxPipelined = streams })
+	c, err := tls.Dial("tcp", doh.String(), &tls.Config{RootCAs: roots, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	x := newHTTP2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	for range streams {
+		x.ask("www.example.")
+	}
+	send := func() {
+		t.Helper()
+		if _, err := x.out.WriteTo(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send()
+	until(t, "all of them to wait", func() bool { return f.streams.handed.Load() == streams && f.streams.requests.Load() == 0 })
+	for id := uint32(1); id <= x.last; id += 2 {
+		if err := x.frames.WriteWindowUpdate(id, 1<<16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send()
+	until(t, "all of them to be taken", func() bool { return f.streams.handed.Load() == 0 })
+	x.ask("www.example.")
+	send()
+	until(t, "one more to wait", func() bool { return f.streams.handed.Load() == 1 })
+	_ = c.Close()
+	until(t, "its end", func() bool { return f.streams.handed.Load() == 0 && f.Stats().Connections == 0 })
+}
+
+// TestO30WhoIsToComeAgainOverHTTPSHoldsNothing: what tells a client that there are too many requests is no octet that
+// waits for it.
+func TestO30WhoIsToComeAgainOverHTTPSHoldsNothing(t *testing.T) {
+	f, _, doh, _, roots := secured(t, func(*Config) {})
+	f.streams.requests.Add(maxRequests)
+	c, err := tls.Dial("tcp", doh.String(), &tls.Config{RootCAs: roots, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	x := newHTTP2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	id := x.ask("www.example.")
+	if _, err := x.out.WriteTo(c); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	frames := http2.NewFramer(nil, c)
+	frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		frame, err := frames.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, ok := frame.(*http2.MetaHeadersFrame)
+		if !ok {
+			continue
+		}
+		if h.StreamID != id || h.PseudoValue("status") != "503" || !h.StreamEnded() {
+			t.Errorf("%v, the stream's end: %v", h, h.StreamEnded())
+		}
+		break
+	}
+	if n := f.streams.handed.Load(); n != 0 || f.Stats().Refused[RefusedRequests] != 1 {
+		t.Errorf("%d answers wait, %d were refused", n, f.Stats().Refused[RefusedRequests])
 	}
 }

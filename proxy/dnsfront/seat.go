@@ -5,6 +5,9 @@ import (
 	"sereno/proxy/udp"
 )
 
+// seats is how many a service has.
+const seats = 8
+
 // seat is where queries that came over connections are handled, one after the other. Its lock is its book's. It has the
 // one buffer that is as long as an answer can be: however many connections ask at once, a service needs no more of them
 // than it has seats.

@@ -65,7 +65,7 @@ type Service struct {
 	// maxQueued is Options.MaxQueued.
 	maxQueued int64
 	workers   []*worker
-	async     [8]seat // of connections
+	async     [seats]seat // of connections
 	streams   streams
 	tcpUp     tcpUpstreams
 	closing   atomic.Bool
@@ -377,7 +377,7 @@ func (s *Service) tables(set *settings, st *Stats) []insight.Table {
 		{Name: insight.TableConnections, Entries: st.Connections, Limit: int64(set.cfg.TCP.MaxConnections)},
 		{Name: insight.TableQueued, Entries: s.streams.queued.Load(), Limit: s.maxQueued},
 		{Name: insight.TableHandshakes, Entries: s.streams.handshakes.now(), Limit: int64(s.streams.handshakes.limit)},
-		{Name: insight.TableHTTPS, Entries: s.streams.requests.Load(), Limit: maxRequests},
+		{Name: insight.TableHTTPS, Entries: s.streams.requests.Load(), Limit: s.streams.maxRequests},
 		{Name: insight.TableInFlight, Entries: s.load.Load(), Limit: s.maxLoad},
 	}
 	if set.cache != nil {

@@ -47,7 +47,10 @@ type streams struct {
 
 	queued   atomic.Int64 // octets of answers that clients have not taken
 	requests atomic.Int64 // over HTTPS, being answered
+	handed   atomic.Int64 // answers over HTTPS that net/http may hold
 	refused  [NumRefusals]atomic.Uint64
+
+	maxRequests int64
 }
 
 // Refusal says why a connection, or a request over HTTPS, was not served or let go.
@@ -86,6 +89,7 @@ func (x *streams) init(s *Service, workers int) {
 	x.s, x.all, x.client = s, map[*stream]struct{}{}, map[netip.Prefix]int{}
 	x.tls = s.tlsConfig(func(set *settings) *certificate { return set.tls }, "dot")
 	x.handshakes.init(workers)
+	x.maxRequests = min(maxRequests, max(leastRequests, s.maxQueued/requestMemory))
 }
 
 // stream is one connection: a goroutine that reads queries and one that writes answers

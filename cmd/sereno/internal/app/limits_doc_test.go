@@ -19,7 +19,7 @@ import (
 var rooms = map[string]string{
 	"dnsfront": "proxy/dnsfront", "radiusfront": "proxy/radiusfront", "spool": "proxy/radiusfront/spool", "udp": "proxy/udp", "insight": "proxy/insight",
 	"pool": "proxy/pool", "health": "health", "ledger": "health/ledger", "bgp": "bgp", "speaker": "bgp/speaker", "config": "config",
-	"app": "cmd/sereno/internal/app", "admin": "cmd/sereno/internal/admin",
+	"app": "cmd/sereno/internal/app", "admin": "cmd/sereno/internal/admin", "e2e": "bench/e2e",
 }
 
 // TestO30EveryLimitIsAsDocumented holds docs/limits.md to the code: each key, constant, metric

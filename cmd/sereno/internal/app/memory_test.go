@@ -3,6 +3,12 @@ package app
 import (
 	"testing"
 	"testing/fstest"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"sereno/config"
+	"sereno/proxy/dnsfront"
 )
 
 func TestO30TheControlGroupsLimitIsFound(t *testing.T) {
@@ -39,5 +45,24 @@ func TestO30WhatIsLeftForTheHeap(t *testing.T) {
 		if heap, fits := heapLimit(tt.allowed, tt.outside); heap != tt.heap || fits != tt.fits {
 			t.Errorf("%d of %d outside: %d, %v", tt.outside, tt.allowed, heap, fits)
 		}
+	}
+}
+
+// TestO30ConnectionsFitIntoTheMemoryLimit: as many as are configured, and not more than an eighth of the heap is for.
+func TestO30ConnectionsFitIntoTheMemoryLimit(t *testing.T) {
+	c := &config.Config{DNS: []dnsfront.Config{{Name: "a"}, {Name: "b"}}}
+	for i := range c.DNS {
+		c.DNS[i].TCP.MaxConnections = 10_000
+	}
+	for heap, want := range map[int64]int{0: 10_000, 4 << 30: 10_000, 256 << 20: 1024} {
+		core, said := observer.New(zap.WarnLevel)
+		n := &Node{log: zap.New(core), first: c, heap: heap, state: &stateDir{}}
+		o, _ := n.dnsOptions("a", c, nil) // its pool is not there
+		if got := o.Config.TCP.MaxConnections; got != want || (said.Len() > 0) != (want < 10_000) {
+			t.Errorf("a heap of %d: %d connections, %v", heap, got, said.All())
+		}
+	}
+	if c.DNS[0].TCP.MaxConnections != 10_000 {
+		t.Error("the configuration itself was changed")
 	}
 }
