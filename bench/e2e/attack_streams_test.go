@@ -377,7 +377,7 @@ func (a *attacked) slowReadersEnd(t *testing.T, all []*slowReader) {
 	const guests = 5 // over TCP, TLS and HTTPS
 	a.lab.Eventually(max(time.Second, 25*time.Second-time.Since(from)), "every slow reader is let go", func() bool { return connections() <= guests })
 	for _, r := range all {
-		_ = r.conn.SetReadDeadline(time.Now().Add(8 * time.Second)) // a zero window is asked after now and then
+		_ = r.conn.SetReadDeadline(time.Now().Add(time.Minute)) // a window of next to nothing is asked after more and more seldom
 		raw := r.conn
 		if inside, ok := raw.(*tls.Conn); ok {
 			raw = inside.NetConn()
