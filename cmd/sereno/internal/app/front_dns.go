@@ -6,8 +6,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"sereno/cmd/sereno/internal/admin"
 	"go.uber.org/zap"
+	"sereno/cmd/sereno/internal/admin"
 
 	"sereno/config"
 	"sereno/health"
