@@ -84,19 +84,23 @@ func (w *worker) issued(f *flight, a *attempt, p []byte) {
 }
 
 // affine is the first attempt of an Access-Request whose State was issued
-// through this node (R32): it goes to the issuer. done is false where the hash
-// decides instead; w.ix is of p.
+// through this node (R32): it goes to the issuer, which ends what it has begun
+// also when it is drained. done is false where the hash decides instead; w.ix is
+// of p.
 func (w *worker) affine(f *flight, p []byte) (reason Reason, done bool) {
 	state := w.ix.FirstValue(p, radwire.AttrState)
 	if state == nil || f.entry.code != radwire.AccessRequest {
 		return NumReasons, false
 	}
 	b := w.service.affinity.get(f.target.name, state, w.now)
-	if b == nil || f.pool.Backend(b.Name()) != b {
+	if b == nil {
 		return NumReasons, false
 	}
-	eap := w.ix.Has(radwire.AttrEAPMessage)
-	if s := b.Health().State(); s == health.Down || s == health.Drained {
+	eap, is := w.ix.Has(radwire.AttrEAPMessage), f.pool.Backend(b.Name())
+	if is != nil && is != b { // it has another address now, and is perhaps the same server
+		return NumReasons, false
+	}
+	if is == nil || b.Health().State() == health.Down {
 		if eap {
 			// Another server would not know the conversation and reject the user;
 			// after silence the peer starts anew (RFC 5080 section 2.1.1).

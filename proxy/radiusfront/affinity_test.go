@@ -2,11 +2,14 @@ package radiusfront
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"layeh.com/radius"
 
+	"sereno/health"
 	"sereno/proxy/pool"
 	"sereno/proxy/radwire"
 )
@@ -80,6 +83,69 @@ func TestR32TheIssuerIsDown(t *testing.T) {
 	nas.exchange(signed(radwire.AccessRequest, 4, nasSecret, avp(radwire.AttrState, "of another node"), avp(radwire.AttrEAPMessage, "eap")))
 	if b.count() != 2 {
 		t.Errorf("b got %d", b.count())
+	}
+}
+
+// keep makes the pool one of these backends alone, with verdicts of their own.
+func (f *front) keep(servers map[string]*server, verdicts map[string]*health.Backend) {
+	f.t.Helper()
+	var members []pool.Member
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		var c pool.BackendConfig
+		c.SetDefaults()
+		c.Name, c.Address = name, servers[name].addr().Addr().String()
+		members = append(members, pool.Member{Config: c, Addr: servers[name].addr(), Health: verdicts[name]})
+	}
+	if err := f.auth.Update(f.auth.Config(), members); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// TestR32ADrainedIssuerEndsItsConversations: it gets no new ones.
+func TestR32ADrainedIssuerEndsItsConversations(t *testing.T) {
+	m := health.NewMonitor(health.Options{})
+	defer m.Close()
+	target := health.Target{Key: health.Key{Pool: "main", Backend: "b0", Role: "acct"}, Protocol: "radius"}
+	target.Config.SetDefaults("radius")
+	target.Config.RADIUS.AcctProbe = "none" // only the drain is of interest
+	drained := m.Apply([]health.Target{target})[target.Key]
+
+	a, b := conversation(t, "a", 2), conversation(t, "b", 2)
+	f := newFront(t, setup{backends: []*server{a, b}, pool: ordered})
+	nas := newNAS(t, f.authAddr())
+	ask := func(id byte, state string) *radius.Packet {
+		t.Helper()
+		attrs := []*radius.AVP{avp(1, "x"), avp(radwire.AttrEAPMessage, "eap")}
+		if state != "" {
+			attrs = append(attrs, avp(radwire.AttrState, state))
+		}
+		return nas.exchange(signed(radwire.AccessRequest, id, nasSecret, attrs...))
+	}
+	ask(1, "")
+	f.keep(map[string]*server{"b0": a, "b1": b}, map[string]*health.Backend{"b0": drained, "b1": f.h["b1/auth"]})
+	m.Drain(target.Key, true)
+	if got := string(ask(2, "a-1").Get(radwire.AttrState)); got != "a-2" {
+		t.Errorf("the second round gives %q", got)
+	}
+	if got := ask(3, "a-2"); got.Code != radius.CodeAccessAccept {
+		t.Errorf("it ends with %v", got.Code)
+	}
+	if got := string(ask(4, "").Get(radwire.AttrState)); got != "b-1" {
+		t.Errorf("a new one gives %q", got)
+	}
+}
+
+// TestR32TheIssuerLeftTheConfiguration: another server would reject what it does not know.
+func TestR32TheIssuerLeftTheConfiguration(t *testing.T) {
+	a, b := conversation(t, "a", 2), conversation(t, "b", 2)
+	f := newFront(t, setup{backends: []*server{a, b}, pool: ordered})
+	nas := newNAS(t, f.authAddr())
+	nas.exchange(signed(radwire.AccessRequest, 1, nasSecret, avp(1, "x"), avp(radwire.AttrEAPMessage, "eap")))
+	f.keep(map[string]*server{"b1": b}, map[string]*health.Backend{"b1": f.h["b1/auth"]})
+	nas.send(signed(radwire.AccessRequest, 2, nasSecret, avp(1, "x"), avp(radwire.AttrEAPMessage, "eap"), avp(radwire.AttrState, "a-1")))
+	f.untilDropped(KindAuth, ReasonStateLost, 1)
+	if b.count() != 0 {
+		t.Error("the conversation moved")
 	}
 }
 
