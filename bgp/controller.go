@@ -108,7 +108,7 @@ func New(o Options) (*Controller, error) {
 	now := time.Now()
 	m, err := loadMemory(o.StateDir, now)
 	if err != nil {
-		o.Log.Warn("flap memory", zap.Error(err))
+		o.Log.Warn("the memory of flaps cannot be read; it begins anew", zap.Error(err))
 	}
 	c := &Controller{o: o, log: o.Log, announcer: o.Announcer, engine: newEngine(o.Settings, m, now),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), traffic: map[string]*meter{}}

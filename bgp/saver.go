@@ -72,7 +72,7 @@ func (s *saver) flush() error {
 	}
 	if s.failed.IsZero() {
 		s.failed = time.Now()
-		s.log.Error("flap memory", zap.Error(err))
+		s.log.Error("the memory of flaps cannot be written; routes go on, but a restart would not know of the flaps", zap.Error(err))
 	}
 	s.err = err
 	return err

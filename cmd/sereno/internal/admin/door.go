@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,7 +63,9 @@ func (s *Server) openDoor(kind, address string) (*door, error) {
 	var err error
 	if kind == doorSocket {
 		inner, err = listenSocket(address)
-	} else if inner, err = net.Listen("tcp", address); err != nil {
+	} else if inner, err = net.Listen("tcp", address); errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("opening admin.listen: %s is in use by another instance or another server: %w", address, err)
+	} else if err != nil {
 		err = fmt.Errorf("opening admin.listen: %w", err)
 	}
 	if err != nil {

@@ -41,7 +41,7 @@ func (n *Node) Drain(_ context.Context, t admin.Target, d time.Duration, force b
 		return admin.Drained{}, err
 	}
 	n.applyDrains(now.config)
-	n.log.Info("drained", zap.String("target", t.String()), zap.Duration("for", d))
+	n.log.Info("drained", zap.String("target", t.String()), zap.String("until", untilText(until)))
 	n.publish(admin.EventDrain, t.String(), "", admin.StateDrained, "drained", "")
 	warning := n.writeDrains("a restart would end this drain")
 	for _, x := range n.drains.list() {
@@ -211,6 +211,14 @@ func serviceNames(c *config.Config) []string {
 		out = append(out, c.RADIUS[i].Name)
 	}
 	return out
+}
+
+// untilText is the end of a drain in the log.
+func untilText(until *time.Time) string {
+	if until == nil {
+		return "it is undrained"
+	}
+	return until.Format(time.RFC3339)
 }
 
 func adminDrain(d drain) admin.Drain {

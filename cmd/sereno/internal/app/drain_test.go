@@ -195,6 +195,14 @@ func TestO12DrainThatHurtsIsRefusedUnlessForced(t *testing.T) {
 
 func TestO12DrainEndsByItself(t *testing.T) {
 	s := drainSite(t)
+	s.mustDrain("service/pppoe", 0, false)
+	if s.logged("drained", "until", "it is undrained") != 1 {
+		t.Error("the log does not say that it lasts")
+	}
+	if err := s.undrain("service/pppoe"); err != nil {
+		t.Fatal(err)
+	}
+	s.routeIs("radius-vip", admin.StateAnnounced)
 	s.mustDrain("anycast/dns-vip", 1500*time.Millisecond, false)
 	s.mustDrain("pool/resolvers/fulmine", 1500*time.Millisecond, false)
 	if d := s.drained("anycast/dns-vip"); d == nil || d.Until.Sub(d.Since.Time) != 1500*time.Millisecond {

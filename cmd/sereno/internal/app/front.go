@@ -2,6 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
 
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
@@ -65,7 +69,19 @@ func (n *Node) open(d description, c *config.Config, pools poolSet) (front, erro
 	if err != nil {
 		return nil, err
 	}
-	return f, f.Start()
+	return f, listeningHint(f.Start())
+}
+
+// listeningHint says of an error what most often helps.
+func listeningHint(err error) error {
+	var op *net.OpError
+	switch {
+	case !errors.As(err, &op) || !errors.Is(op, fs.ErrPermission):
+		return err
+	case op.Net == "unix":
+		return fmt.Errorf("%w (make its directory writable for this user, or name another place with admin.socket)", err)
+	}
+	return fmt.Errorf("%w (ports below 1024 need CAP_NET_BIND_SERVICE: the systemd unit gives it, or `setcap cap_net_bind_service=+ep` on the binary)", err)
 }
 
 // listening adds one listening address to a list, once.

@@ -149,7 +149,7 @@ func start(c *config.Config, o Options, log *zap.Logger, level zap.AtomicLevel) 
 	n.drainServices(c)
 	n.judge(s, nil)
 	if err := n.door.Start(); err != nil { // the last step that can fail, before others hear of us
-		return nil, err
+		return nil, listeningHint(err)
 	}
 	n.startRoutes()
 	counted := &sampler{within: c.Availability.GoodWithin}

@@ -2,13 +2,16 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -384,5 +387,32 @@ func TestO23OneLineForEachChange(t *testing.T) {
 	until(t, 10*time.Second, "the service's line", func() bool { return s.logged("service degraded", "service", "resolver") == 1 })
 	if n := s.logged("backend up", "backend", "fulmine"); n != 1 {
 		t.Errorf("its coming up is in the log %d times", n)
+	}
+}
+
+// What a new user meets first is answered with what helps; nothing else is.
+func TestListeningHint(t *testing.T) {
+	denied := os.NewSyscallError("bind", syscall.EACCES)
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Op: "listen", Net: "udp4", Err: denied}, "CAP_NET_BIND_SERVICE"},
+		{&net.OpError{Op: "listen", Net: "unix", Err: denied}, "admin.socket"},
+		{&net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}, ""},
+		{&fs.PathError{Op: "open", Path: "key.pem", Err: syscall.EACCES}, ""},
+		{nil, ""},
+	} {
+		var err error
+		if c.err != nil {
+			err = errors.Join(errors.New("starting"), fmt.Errorf("listening: %w", c.err))
+		}
+		got := listeningHint(err)
+		if c.want == "" && got != err { //nolint:errorlint // the very same
+			t.Errorf("%v became %v", err, got)
+		}
+		if c.want != "" && (!strings.Contains(got.Error(), c.want) || !errors.Is(got, syscall.EACCES)) {
+			t.Errorf("%v became %v", err, got)
+		}
 	}
 }

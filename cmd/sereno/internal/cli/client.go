@@ -91,7 +91,7 @@ func (c *client) ask(ctx context.Context, timeout time.Duration, method, path st
 	case len(body) > maxAnswer:
 		return nil, c.strange(fmt.Errorf("more than %d bytes", maxAnswer))
 	case answer.StatusCode != http.StatusOK:
-		return nil, c.refusal(answer.Status, body)
+		return nil, c.refusal(answer, body)
 	}
 	return body, nil
 }
@@ -110,7 +110,7 @@ func (c *client) stream(ctx context.Context, path string, arguments url.Values) 
 	if answer.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 		_ = answer.Body.Close() // it is not wanted
-		return nil, c.refusal(answer.Status, body)
+		return nil, c.refusal(answer, body)
 	}
 	return answer, nil
 }
@@ -140,11 +140,15 @@ func (c *client) unreachable(err error, timeout time.Duration) error {
 	return fmt.Errorf("no node answers on %s: %s", c.socket, why)
 }
 
-// refusal is what the node says against it.
-func (c *client) refusal(status string, body []byte) error {
+// refusal is what the node says against it. An argument that only the node could find to
+// be wrong is wrong usage.
+func (c *client) refusal(answer *http.Response, body []byte) error {
 	var said admin.ErrorBody
 	if err := json.Unmarshal(body, &said); err != nil || said.Error == "" {
-		return c.strange(errors.New(strings.TrimSpace(status)))
+		return c.strange(errors.New(strings.TrimSpace(answer.Status)))
+	}
+	if answer.StatusCode == http.StatusBadRequest {
+		return Exit(Usage, errors.New(said.Error))
 	}
 	return errors.New(said.Error)
 }

@@ -149,6 +149,17 @@ func TestO10WrongUsageExitsWith2(t *testing.T) {
 	}
 }
 
+// TestO10WhatOnlyTheNodeFindsWrongExitsWith2: whether a name is one, say.
+func TestO10WhatOnlyTheNodeFindsWrongExitsWith2(t *testing.T) {
+	node, socket := startNode(t)
+	node.err = fmt.Errorf("%w: it is not a domain name", admin.ErrBadArgument)
+	for _, args := range [][]string{{"explain", "dns", "www..example"}, {"flush", "resolver", "www..example"}} {
+		if code, stdout, stderr := run(t, append(args, "--socket", socket)...); code != 2 || stdout != "" || !strings.Contains(stderr, "it is not a domain name") {
+			t.Errorf("%v: %d %q %q", args, code, stdout, stderr)
+		}
+	}
+}
+
 // TestO10AConfigurationIsNamedWithC: what everybody writes first is answered with what to write.
 func TestO10AConfigurationIsNamedWithC(t *testing.T) {
 	for _, command := range []string{"check", "status", "reload"} {

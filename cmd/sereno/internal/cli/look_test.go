@@ -40,7 +40,7 @@ func TestO24TopFitsTheTerminal(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"--for", "2m"}, {"--limit", "101"}, {"--limit", "0"}} {
-		if code, _, stderr := run(t, append([]string{"top", "--socket", socket}, args...)...); code != 1 || !strings.Contains(stderr, "bad argument") {
+		if code, _, stderr := run(t, append([]string{"top", "--socket", socket}, args...)...); code != 2 || !strings.Contains(stderr, "bad argument") {
 			t.Errorf("%v: %d %q", args, code, stderr)
 		}
 	}
