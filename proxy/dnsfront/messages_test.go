@@ -255,6 +255,13 @@ func TestD07TruncatesAtUDPSize(t *testing.T) {
 			if m := f.ask(withOPT(asking("www.example.", dns.TypeA), 4096, false)); m.Truncated || len(m.Answer) != 40 {
 				t.Error("with a size of 4096: ", m)
 			}
+			// With our OPT it is 12 + 17 + 40 × 16 + 11 octets.
+			if m := f.ask(withOPT(asking("www.example.", dns.TypeA), 679, false)); !m.Truncated || len(m.Answer) != 0 {
+				t.Error("with a size of 679: ", m)
+			}
+			if m := f.ask(withOPT(asking("www.example.", dns.TypeA), 680, false)); m.Truncated || len(m.Answer) != 40 {
+				t.Error("with a size of 680: ", m)
+			}
 			if m := f.askTCP(asking("www.example.", dns.TypeA)); len(m.Answer) != 40 {
 				t.Error("over TCP: ", m)
 			}

@@ -1,6 +1,7 @@
 package dnsfront
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"sereno/proxy/dnswire"
 	"sereno/proxy/pool"
 )
 
@@ -200,6 +202,11 @@ func TestD13CookiesEndHere(t *testing.T) {
 			t.Errorf("cookie %q", c)
 		}
 	}
+	got, err := hex.DecodeString(cookieOf(f.ask(withCookie("www.example.", client))))
+	first := cookieSecrets{{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}
+	if err != nil || !first.valid(got, netip.MustParseAddr("127.0.0.1"), binary.BigEndian.Uint32(got[12:])) {
+		t.Errorf("%x is not signed with the first secret, %v", got, err)
+	}
 	if c := cookieOf(f.ask(withCookie("www.example.", "fedcba9876543210"))); c[:16] != "fedcba9876543210" {
 		t.Error("one client's cookie was given to another: ", c)
 	}
@@ -231,6 +238,20 @@ func TestD14KeepaliveOnTCPOnly(t *testing.T) {
 	m := f.askTCP(q)
 	if o := m.IsEdns0().Option; len(o) != 1 || o[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout != 100 {
 		t.Error("over TCP: ", m)
+	}
+}
+
+func TestD14EachOptionOnItsTransports(t *testing.T) {
+	var q dnswire.Query
+	q.OPT.Present, q.OPT.HasKeepalive, q.OPT.HasPadding = true, true, true
+	for transport, want := range map[Transport]struct{ keepalive, padding bool }{
+		UDP: {false, false}, TCP: {true, false}, TLS: {true, true}, HTTPS: {false, true},
+	} {
+		var a ask
+		a.take(&q, transport, 1232)
+		if a.keepalive != want.keepalive || a.padding != want.padding {
+			t.Errorf("%s: keepalive %v, padding %v", transport, a.keepalive, a.padding)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +51,36 @@ func TestD50PipelinedAndOutOfOrder(t *testing.T) {
 	var m dns.Msg
 	if err := m.Unpack(readFrame(t, c)); err != nil || m.Id != 1 || len(seen) != 50 {
 		t.Error(err, m.Id, len(seen))
+	}
+}
+
+// TestD50NoMoreThanMaxPipelinedAreRead: the rest waits in the connection.
+func TestD50NoMoreThanMaxPipelinedAreRead(t *testing.T) {
+	const most = 5
+	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	f := newFront(t, setup{config: func(c *Config) { c.TCP.MaxPipelined = most },
+		pool: func(c *pool.Config) { c.AttemptTimeout, c.Timeout = 5*time.Second, 10*time.Second }, handle: func(q *request) [][]byte {
+			if strings.HasPrefix(q.msg.Question[0].Name, "slow") {
+				<-release
+			}
+			return normal(q)
+		}})
+	defer free()
+	c := f.stream()
+	for i := range 3 * most {
+		writeFrame(t, c, packed(t, asking("slow-"+unique(i), dns.TypeA)))
+	}
+	until(t, "all that may be in flight", func() bool { return f.Stats().InFlight[TCP] == most })
+	for i := range 50 { // time for what must not happen
+		f.ask(asking(unique(i), dns.TypeA))
+	}
+	if n := f.Stats().InFlight[TCP]; n != most {
+		t.Errorf("%d in flight", n)
+	}
+	free()
+	for range 3 * most {
+		readFrame(t, c)
 	}
 }
 

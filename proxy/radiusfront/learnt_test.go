@@ -137,6 +137,24 @@ func TestR13IsKeptOverARestart(t *testing.T) {
 	}
 }
 
+func TestR13WhatIsKeptOfASource(t *testing.T) {
+	dir := t.TempDir()
+	learnt := func() *learnt { return newLearnt(dir, "pppoe", zap.NewNop(), insight.NewRepeats(nil)) }
+	nas, proxy, signer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	l := learnt()
+	l.source(nas, false)
+	l.source(proxy, true)
+	l.set(&l.source(signer, false).signs)
+	l.save()
+	l = learnt()
+	l.load()
+	for a, want := range map[netip.Addr][2]bool{nas: {false, false}, proxy: {true, false}, signer: {false, true}} {
+		if s := l.source(a, !want[0]); s.proxy != want[0] || s.signs.Load() != want[1] {
+			t.Errorf("%s: proxy %v, signs %v", a, s.proxy, s.signs.Load())
+		}
+	}
+}
+
 func TestR13MemoryIsBounded(t *testing.T) {
 	l := newLearnt("", "x", zap.NewNop(), insight.NewRepeats(nil))
 	a := netip.MustParseAddr("10.0.0.0")

@@ -114,6 +114,15 @@ func timeoutOf(p *radius.Packet) time.Duration {
 	return time.Duration(rfc2865.SessionTimeout_Get(p)) * time.Second
 }
 
+func TestR60TimeoutsAreSpreadByATenth(t *testing.T) {
+	s := survival{sessionTimeout: 1000}
+	for random, want := range map[uint32]uint32{0: 900, 100: 1000, 200: 1100, 201: 900} {
+		if got := s.jittered(random); got != want {
+			t.Errorf("%d: %d s, want %d", random, got, want)
+		}
+	}
+}
+
 func TestR60AKnownPasswordIsAcceptedWhileEveryBackendIsDown(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		k := newKnown(t, nil, func(o *Options) { o.Plain = plain }, avp(radwire.AttrReplyMessage, "welcome"), avp(radwire.AttrSessionTimeout, "\x00\x01\x51\x80"))

@@ -242,6 +242,29 @@ func TestR43CoalesceReplacesAnOlderUndeliveredInterim(t *testing.T) {
 	}
 }
 
+// TestR43WhatIsOnItsWayIsNotReplaced: a backend may have it already, and what came after it is another record.
+func TestR43WhatIsOnItsWayIsNotReplaced(t *testing.T) {
+	s := open(t, t.TempDir(), func(o *Options) { o.Coalesce = true })
+	interim := func(n int) Record {
+		r := record(1, n)
+		r.Class = Interim
+		return r
+	}
+	mustAppend(t, s, interim(1))
+	v, ok := s.Next(1)
+	if !ok || number(v.Data) != 1 {
+		t.Fatal(v, ok)
+	}
+	mustAppend(t, s, interim(2))
+	if st := s.Stats(); st.Coalesced != 0 || st.Records != 2 {
+		t.Fatalf("%+v", st)
+	}
+	s.Done(v)
+	if v, ok = s.Next(1); !ok || number(v.Data) != 2 {
+		t.Fatal(v, ok)
+	}
+}
+
 // TestR43OldRecordsDoNotKeepTheDisk: one session is never delivered; what others
 // leave behind it is reclaimed, and it survives.
 func TestR43OldRecordsDoNotKeepTheDisk(t *testing.T) {

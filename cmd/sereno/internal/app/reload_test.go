@@ -372,6 +372,7 @@ func TestO04ReloadThatCannotListenIsUndoneWhole(t *testing.T) {
 func TestO04StepsThatAreDoneAreUndone(t *testing.T) {
 	s := newSite(t)
 	n := s.start()
+	s.change("dns", "cache:", "allow: [192.0.2.0/24], cache:") // clients that ask here would be refused
 	s.text["dns"] += s.dnsService("second", freeAddr(t))
 	s.text["pools"] = "pools:\n" + s.dnsPool("resolvers", "nuovo", "tempesta") + s.radiusPool()
 	since := s.backend("fulmine", "dns").Since
