@@ -33,6 +33,8 @@ type Options struct {
 	// MaxInFlight bounds the clients' queries and the questions in flight in sum, and MaxQueued the bytes of answers
 	// that clients over connections have not taken. 0: the defaults.
 	MaxInFlight, MaxQueued int64
+	// MaxUnsent bounds the bytes of datagrams that wait to be sent, of each worker (udp.GroupConfig). 0: its default.
+	MaxUnsent int
 }
 
 // Defaults of Options.
@@ -119,7 +121,7 @@ func New(o Options) (*Service, error) {
 	s.streams.init(s, o.Workers)
 	s.tcpUp.init(s)
 	for i := range o.Workers {
-		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain})
+		g, err := udp.NewGroup(udp.GroupConfig{Plain: o.Plain, MaxUnsent: o.MaxUnsent})
 		if err != nil {
 			set.freeCache()
 			return nil, errors.Join(fmt.Errorf("preparing DNS service %q: %w", o.Config.Name, err), s.closeGroups())

@@ -44,6 +44,8 @@ type Options struct {
 	MaxInFlight, MaxRemembered int
 	// MaxBytes bounds what the packets of both take, in bytes. 0: the default.
 	MaxBytes int64
+	// MaxUnsent bounds the bytes of datagrams that wait to be sent, of each worker (udp.GroupConfig). 0: its default.
+	MaxUnsent int
 }
 
 // RolePools is one pool as a RADIUS service sees it.

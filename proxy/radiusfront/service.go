@@ -203,7 +203,7 @@ func (s *Service) Start() error {
 
 func (s *Service) open() error {
 	for _, w := range s.workers {
-		g, err := udp.NewGroup(udp.GroupConfig{Batch: batch, MaxPacket: maxPacket, Plain: s.options.Plain})
+		g, err := udp.NewGroup(udp.GroupConfig{Batch: batch, MaxPacket: maxPacket, Plain: s.options.Plain, MaxUnsent: s.options.MaxUnsent})
 		if err != nil {
 			return err
 		}

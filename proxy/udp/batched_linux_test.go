@@ -195,7 +195,7 @@ func TestCloseOfAFullSocketDropsItsQueue(t *testing.T) {
 func TestBuffersAreSharedByAllSockets(t *testing.T) {
 	g := newGroup(t, GroupConfig{Batch: 1, MaxPacket: 65535})
 	sockets := 3 * g.slots.limit
-	if got := g.slots.limit * 65535; got > slotBytes {
+	if got := g.slots.limit * 65535; got > DefaultMaxUnsent {
 		t.Errorf("the buffers take %d bytes", got)
 	}
 	backend := newGroup(t, GroupConfig{})
@@ -266,5 +266,17 @@ func checkPathMTU(t *testing.T, c *Conn) {
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestO30BuffersToSendAreAsManyAsAreAllowed: as the bound says, and never fewer than four batches, which a handler that
+// answers one batch needs.
+func TestO30BuffersToSendAreAsManyAsAreAllowed(t *testing.T) {
+	for _, tt := range []struct{ batch, packet, unsent, want int }{
+		{64, 4096, 0, 4096}, {64, 4096, 4 << 20, 1024}, {64, 4096, 1, 256}, {128, 8192, 0, 2048}, {1, 512, 1 << 30, 64},
+	} {
+		if got := newGroup(t, GroupConfig{Batch: tt.batch, MaxPacket: tt.packet, MaxUnsent: tt.unsent}).slots.limit; got != tt.want {
+			t.Errorf("%+v: %d buffers", tt, got)
+		}
 	}
 }

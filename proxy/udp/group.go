@@ -69,6 +69,9 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.MaxPacket == 0 {
 		cfg.MaxPacket = DefaultMaxPacket
 	}
+	if cfg.MaxUnsent == 0 {
+		cfg.MaxUnsent = DefaultMaxUnsent
+	}
 	if cfg.Batch < 1 || cfg.Batch > MaxBatch {
 		return nil, fmt.Errorf("making a group: batch %d is not in 1..%d", cfg.Batch, MaxBatch)
 	}
@@ -76,7 +79,7 @@ func NewGroup(cfg GroupConfig) (*Group, error) {
 		return nil, fmt.Errorf("making a group: packet size %d is not in 1..65535", cfg.MaxPacket)
 	}
 	g := &Group{batch: cfg.Batch, maxPacket: cfg.MaxPacket, conns: map[*Conn]struct{}{}}
-	g.slots = newSlots(cfg.Batch, cfg.MaxPacket)
+	g.slots = newSlots(cfg.Batch, cfg.MaxPacket, cfg.MaxUnsent)
 	var err error
 	if g.loop, err = newLoop(g, cfg.Plain); err != nil {
 		return nil, fmt.Errorf("making a group: %w", err)

@@ -9,9 +9,6 @@ const bufferShift = 3 * 64
 // slabSlots is how many slots are made at once.
 const slabSlots = 16
 
-// slotBytes bounds what the send buffers of one Group may take.
-const slotBytes = 16 << 20
-
 // slot is one datagram to send.
 type slot struct {
 	buf  []byte // MaxPacket bytes
@@ -80,8 +77,8 @@ type slots struct {
 	sink  slot // given out when there is no room: what is written there is dropped by Commit
 }
 
-func newSlots(batch, maxPacket int) slots {
-	limit := max(4*batch, min(64*batch, slotBytes/maxPacket))
+func newSlots(batch, maxPacket, most int) slots {
+	limit := max(4*batch, min(64*batch, most/maxPacket))
 	return slots{limit: limit, size: maxPacket, sink: slot{buf: make([]byte, maxPacket)}}
 }
 

@@ -14,6 +14,8 @@ const (
 	MaxBatch = 1024
 	// DefaultMaxPacket is the size in bytes of each receive and send buffer.
 	DefaultMaxPacket = 4096
+	// DefaultMaxUnsent is that of GroupConfig.MaxUnsent.
+	DefaultMaxUnsent = 16 << 20
 	// DefaultBuffer is the size in bytes that each socket asks the kernel for, in each direction.
 	DefaultBuffer = 4 << 20
 )
@@ -78,6 +80,9 @@ type GroupConfig struct {
 	Batch int
 	// MaxPacket is the size in bytes of each receive and send buffer: 1 to 65535, 0 means DefaultMaxPacket.
 	MaxPacket int
+	// MaxUnsent bounds the bytes of buffers for datagrams that wait to be sent: 0 means DefaultMaxUnsent. Four batches
+	// always have room, and 64 are the most.
+	MaxUnsent int
 	// Plain takes the path with one system call for each datagram, the only one on systems other than Linux.
 	Plain bool
 }

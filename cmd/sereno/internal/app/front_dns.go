@@ -31,9 +31,10 @@ func (n *Node) dnsOptions(name string, c *config.Config, pools poolSet) (dnsfron
 		o := dnsfront.Options{
 			Config: *section, Pools: map[string]*pool.Pool{}, Node: n.first.Node.Name,
 			StateDir: n.state.path, Workers: n.o.Cores, Logger: n.log, ProbeKey: &n.proofs.DNS,
-			MaxInFlight: n.share(len(c.DNS), dnsfront.DefaultMaxInFlight<<10) >> 10, MaxQueued: n.share(len(c.DNS), dnsfront.DefaultMaxQueued),
+			MaxInFlight: n.share(1, len(c.DNS), dnsfront.DefaultMaxInFlight<<10) >> 10, MaxQueued: n.share(1, len(c.DNS), dnsfront.DefaultMaxQueued),
+			MaxUnsent: n.unsent(len(c.DNS)),
 		}
-		if most := int(n.share(len(c.DNS), 1_000_000*connectionMemory) / connectionMemory); section.TCP.MaxConnections > most {
+		if most := int(n.share(3, len(c.DNS), 1_000_000*connectionMemory) / connectionMemory); section.TCP.MaxConnections > most {
 			n.log.Warn("tcp.max_connections does not fit into the memory limit: fewer are taken", zap.String("service", name),
 				zap.Int("max_connections", section.TCP.MaxConnections), zap.Int("taken", most))
 			o.Config.TCP.MaxConnections = most

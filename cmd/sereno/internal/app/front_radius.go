@@ -26,8 +26,8 @@ func (n *Node) radiusOptions(name string, c *config.Config, pools poolSet) (radi
 		o := radiusfront.Options{
 			Config: *section, Pools: map[string]radiusfront.RolePools{}, Node: n.first.Node.Name, StateDir: n.state.path,
 			Workers: n.o.Cores, Logger: n.log, ProbeSecret: n.proofs.RADIUS,
-			MaxInFlight: int(n.share(len(c.RADIUS), radiusfront.DefaultMaxInFlight<<11) >> 11), MaxBytes: n.share(len(c.RADIUS), radiusfront.DefaultMaxBytes),
-			MaxRemembered: int(n.share(len(c.RADIUS), radiusfront.DefaultMaxRemembered<<9) >> 9), // 2 KiB and 512 bytes each, beside their packets
+			MaxInFlight: int(n.share(1, len(c.RADIUS), radiusfront.DefaultMaxInFlight<<11) >> 11), MaxBytes: n.share(1, len(c.RADIUS), radiusfront.DefaultMaxBytes),
+			MaxUnsent: n.unsent(len(c.RADIUS)), MaxRemembered: int(n.share(1, len(c.RADIUS), radiusfront.DefaultMaxRemembered<<9) >> 9), // 2 KiB and 512 bytes each, beside their packets
 		}
 		names := []string{section.Pool}
 		for _, r := range section.Routes {

@@ -14,6 +14,7 @@ import (
 	"sereno/config"
 	"sereno/proxy/dnsfront"
 	"sereno/proxy/radiusfront"
+	"sereno/proxy/udp"
 )
 
 // speakerMemory is what one BGP speaker usually takes, in bytes: the control group's limit is theirs too.
@@ -58,13 +59,23 @@ func (n *Node) memory(c *config.Config) {
 	}
 }
 
-// share is what one of a kind of bounds may take of the heap's limit: an eighth, divided by the services of the kind, but
-// never more than most. Without a limit it is most. So floods end at bounds that fit, before the collector works in vain.
-func (n *Node) share(services int, most int64) int64 {
+// shares is into how many the heap's limit is divided. All bounds together, full at once, are some twelve of them: the
+// collector needs the others, or it works in vain and takes the cores from those who serve.
+const shares = 20
+
+// share is what one of a kind of bounds may take of the heap's limit: so many shares, divided by the services of the kind,
+// but never more than most. Without a limit it is most.
+func (n *Node) share(parts int64, services int, most int64) int64 {
 	if n.heap == 0 {
 		return most
 	}
-	return min(most, n.heap/8/int64(max(1, services)))
+	return min(most, n.heap*parts/shares/int64(max(1, services)))
+}
+
+// unsent is what each worker of a service may take for datagrams that wait to be sent.
+func (n *Node) unsent(services int) int {
+	workers := int64(max(1, n.o.Cores))
+	return int(n.share(1, services, udp.DefaultMaxUnsent*workers) / workers)
 }
 
 // heapLimit is what is left of allowed for the runtime: at least a quarter. fits is false where that is not left.

@@ -48,13 +48,13 @@ func TestO30WhatIsLeftForTheHeap(t *testing.T) {
 	}
 }
 
-// TestO30ConnectionsFitIntoTheMemoryLimit: as many as are configured, and not more than an eighth of the heap is for.
+// TestO30ConnectionsFitIntoTheMemoryLimit: as many as are configured, and not more than three shares of the heap are for.
 func TestO30ConnectionsFitIntoTheMemoryLimit(t *testing.T) {
 	c := &config.Config{DNS: []dnsfront.Config{{Name: "a"}, {Name: "b"}}}
 	for i := range c.DNS {
 		c.DNS[i].TCP.MaxConnections = 10_000
 	}
-	for heap, want := range map[int64]int{0: 10_000, 4 << 30: 10_000, 256 << 20: 1024} {
+	for heap, want := range map[int64]int{0: 10_000, 4 << 30: 10_000, 256 << 20: 1228} {
 		core, said := observer.New(zap.WarnLevel)
 		n := &Node{log: zap.New(core), first: c, heap: heap, state: &stateDir{}}
 		o, _ := n.dnsOptions("a", c, nil) // its pool is not there
