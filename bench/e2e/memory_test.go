@@ -28,7 +28,7 @@ const (
 )
 
 // TestO30MemoryStaysBelowItsLimit attacks a node in every way at once, from names that no resolver answers to clients
-// that take no answer. Its memory stays below the limit, since it takes off GOMEMLIMIT what its cache has outside Go's
+// that take no answer. Its memory stays below the limit, and who asks as one should is answered, since it takes off GOMEMLIMIT what its cache has outside Go's
 // heap and its bounds shrink with it, and nothing is left when it is over.
 func TestO30MemoryStaysBelowItsLimit(t *testing.T) {
 	lasts := 4 * time.Second
@@ -105,6 +105,9 @@ radius:
 		m.Sum("sereno_dns_connections_refused_total"))
 	if most > memoryLimit {
 		t.Errorf("%d MiB were in use, %d are allowed", most>>20, memoryLimit>>20)
+	}
+	if good < asked/2 {
+		t.Errorf("%d of %d good queries were answered at once", good, asked)
 	}
 	if most == 0 || !s.Running() {
 		t.Error("the node has ended")
