@@ -47,6 +47,7 @@ type Node struct {
 	routes    *bgp.Controller
 	door      *admin.Server
 
+	reading  sync.Mutex     // held by a reload as a whole, and taken before change: the younger file counts
 	change   sync.Mutex     // held by whoever changes something: start, reload, drain, stop
 	first    *config.Config // that it was started with: keys that need a restart are as they are here
 	shape    atomic.Pointer[shape]

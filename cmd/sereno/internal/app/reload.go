@@ -25,12 +25,15 @@ type reloadResult struct{ err string }
 // Reload reads the configuration again and applies it whole, or keeps the
 // running one whole and says why (O04).
 func (n *Node) Reload(_ context.Context, allowEmpty bool) (admin.Changes, error) {
+	n.reading.Lock()
+	defer n.reading.Unlock()
+	next, report := config.Load(n.o.Path, config.Options{}) // a file system that hangs holds up no drain and no stop
 	n.change.Lock()
 	defer n.change.Unlock()
 	if n.stopping.Load() {
 		return admin.Changes{}, admin.Refused("the node is stopping")
 	}
-	changes, err := n.reload(allowEmpty)
+	changes, err := n.reload(next, report, allowEmpty)
 	result := &reloadResult{}
 	if err != nil {
 		result.err = err.Error()
@@ -44,9 +47,8 @@ func (n *Node) Reload(_ context.Context, allowEmpty bool) (admin.Changes, error)
 	return changes, err
 }
 
-func (n *Node) reload(allowEmpty bool) (admin.Changes, error) {
+func (n *Node) reload(next *config.Config, report *config.Report, allowEmpty bool) (admin.Changes, error) {
 	running := n.shape.Load()
-	next, report := config.Load(n.o.Path, config.Options{})
 	if err := report.Err(); err != nil {
 		var lines []string
 		for _, p := range report.Errors {

@@ -58,21 +58,17 @@ func hear() (stops, reloads <-chan os.Signal, end func()) {
 	return stop, reload, func() { signal.Stop(stop); signal.Stop(reload) }
 }
 
-// serve follows signals until the node has stopped.
+// serve follows signals until the node has stopped. A reload is made beside it, so that a
+// stop is heard meanwhile.
 func (n *Node) serve(stops, reloads <-chan os.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	go n.reloadBySignals(ctx, reloads)
 	var stopped chan struct{}
 	for {
 		select {
 		case <-stopped:
 			return
-		case <-reloads:
-			if stopped != nil {
-				n.log.Warn("not reloading: the node is stopping")
-				continue
-			}
-			n.reloadBySignal(ctx)
 		case s := <-stops:
 			if stopped != nil {
 				n.log.Warn("stopping at once", zap.Stringer("signal", s))
@@ -87,6 +83,22 @@ func (n *Node) serve(stops, reloads <-chan os.Signal) {
 	}
 }
 
+// reloadBySignals reloads, once after another, until ctx ends.
+func (n *Node) reloadBySignals(ctx context.Context, reloads <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reloads:
+			if n.stopping.Load() {
+				n.log.Warn("not reloading: the node is stopping")
+				continue
+			}
+			n.reloadBySignal(ctx)
+		}
+	}
+}
+
 // reloadBySignal reloads as SIGHUP asks for: never to a node without routes. The
 // outcome is logged by Reload.
 func (n *Node) reloadBySignal(ctx context.Context) {
@@ -97,7 +109,9 @@ func (n *Node) reloadBySignal(ctx context.Context) {
 			n.log.Info("changed", zap.String("key", c.Key), zap.String("how", c.Action), zap.String("text", c.Text))
 		}
 	}
-	notify(n.log, daemon.SdNotifyReady)
+	if !n.stopping.Load() {
+		notify(n.log, daemon.SdNotifyReady)
+	}
 }
 
 // notify tells systemd, where there is one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
@@ -124,6 +127,42 @@ func TestO23RunFollowsSignalsAndTellsSystemd(t *testing.T) {
 		if !slices.Contains(messages, want) {
 			t.Errorf("the log has no %q: %q", want, messages)
 		}
+	}
+}
+
+// TestO23AStopDoesNotWaitForAReload whose file does not come: on a file system that hangs, say. A drain does not either.
+func TestO23AStopDoesNotWaitForAReload(t *testing.T) {
+	newManager(t)
+	s := newSite(t)
+	s.write()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(Options{Path: s.path(), Speaker: speakerCommand()}, io.Discard) }()
+	until(t, 10*time.Second, "readiness", func() bool {
+		code, _, _ := get("http://" + s.listen + "/readyz")
+		return code == 200
+	})
+	if err := os.Remove(s.path()); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(s.path(), 0o600); err != nil { // who opens it waits for a writer
+		t.Fatal(err)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if err := syscall.Kill(os.Getpid(), signal); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // the reload is under way, or comes too late: either must do
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it does not stop")
+	}
+	if w, err := os.OpenFile(s.path(), os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil { // and the reload, too, comes to its end
+		w.Close()
 	}
 }
 
