@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +78,7 @@ func TestO30HandshakesTakeTurns(t *testing.T) {
 
 // TestO30AHandshakeThatGetsNoTurnIsLetGo: it is counted, and every way that a handshake ends gives its turn on.
 func TestO30AHandshakeThatGetsNoTurnIsLetGo(t *testing.T) {
-	f, dot, doh, _, roots := secured(t, func(c *Config) { c.TCP.IdleTimeout = time.Second })
+	f, dot, doh, _, roots := secured(t, func(c *Config) { c.TCP.IdleTimeout = 3 * time.Second })
 	h := &f.streams.handshakes
 	stranger := netip.MustParsePrefix("192.0.2.1/32")
 	for range h.limit {
@@ -85,12 +86,16 @@ func TestO30AHandshakeThatGetsNoTurnIsLetGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, at := range []netip.AddrPort{dot, doh} {
-		if _, err := tls.Dial("tcp", at.String(), &tls.Config{RootCAs: roots}); err == nil {
-			t.Errorf("%s: a handshake without a turn", at)
-		}
-		until(t, "the refusal", func() bool { return f.Stats().Refused[RefusedHandshake] == uint64(i+1) }) //nolint:gosec // not negative
+	var dialing sync.WaitGroup
+	for _, at := range []netip.AddrPort{dot, doh} {
+		dialing.Go(func() {
+			if _, err := tls.Dial("tcp", at.String(), &tls.Config{RootCAs: roots}); err == nil {
+				t.Errorf("%s: a handshake without a turn", at)
+			}
+		})
 	}
+	dialing.Wait()
+	until(t, "the refusals", func() bool { return f.Stats().Refused[RefusedHandshake] == 2 })
 	for range h.limit {
 		h.end()
 	}
@@ -164,58 +169,66 @@ func withoutKey(t *testing.T) (first, second []byte) {
 // TestO30ASecondHelloTakesATurnToo: a client that leaves out its key is told to come with one (RFC 8446 section 4.1.4), and
 // what is expensive comes only then.
 func TestO30ASecondHelloTakesATurnToo(t *testing.T) {
-	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout = time.Second })
+	f, dot, doh, _, _ := secured(t, func(c *Config) { c.TCP.IdleTimeout = 3 * time.Second })
 	h := &f.streams.handshakes
 	first, second := withoutKey(t)
-	serverHello := func(c net.Conn) {
+	say := func(c net.Conn, hello []byte) {
 		t.Helper()
-		for {
-			var head [5]byte
-			if _, err := io.ReadFull(c, head[:]); err != nil {
-				t.Fatal(err)
-			}
-			body := make([]byte, binary.BigEndian.Uint16(head[3:]))
-			if _, err := io.ReadFull(c, body); err != nil {
-				t.Fatal(err)
-			}
-			if head[0] == 22 {
-				return
-			}
+		if _, err := c.Write(hello); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for i, at := range []netip.AddrPort{dot, doh} {
-		c, err := net.Dial("tcp", at.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := c.Write(first); err != nil {
-			t.Fatal(err)
-		}
-		serverHello(c)
-		until(t, "the end of its turn", func() bool { return h.now() == 0 })
-		for range h.limit {
-			if err := h.begin(t.Context(), netip.MustParsePrefix("192.0.2.1/32"), time.Minute); err != nil {
+	told := func() (conns []net.Conn) { // to come with another key
+		t.Helper()
+		for _, at := range []netip.AddrPort{dot, doh} {
+			c, err := net.Dial("tcp", at.String())
+			if err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { _ = c.Close() })
+			say(c, first)
+			serverHello(t, c)
+			conns = append(conns, c)
 		}
-		if _, err := c.Write(second); err != nil {
+		return conns
+	}
+	waiting := told()
+	until(t, "the end of their turns", func() bool { return h.now() == 0 })
+	for range h.limit {
+		if err := h.begin(t.Context(), netip.MustParsePrefix("192.0.2.1/32"), time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the refusal", func() bool { return f.Stats().Refused[RefusedHandshake] == uint64(i+1) }) //nolint:gosec // not negative
-		for range h.limit {
-			h.end()
-		}
-		if c, err = net.Dial("tcp", at.String()); err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		for _, hello := range [][]byte{first, second} {
-			if _, err := c.Write(hello); err != nil {
-				t.Fatal(err)
-			}
-			serverHello(c)
-		}
+	}
+	for _, c := range waiting {
+		say(c, second)
+	}
+	for _, c := range waiting {
+		_, _ = io.Copy(io.Discard, c) // to its end, however that comes
+	}
+	until(t, "the refusals", func() bool { return f.Stats().Refused[RefusedHandshake] == 2 })
+	for range h.limit {
+		h.end()
+	}
+	for _, c := range told() {
+		say(c, second)
+		serverHello(t, c)
 	}
 	until(t, "the end of all turns", func() bool { return h.now() == 0 })
+}
+
+// serverHello reads on to the next record of a handshake.
+func serverHello(t *testing.T, c net.Conn) {
+	t.Helper()
+	for {
+		var head [5]byte
+		if _, err := io.ReadFull(c, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint16(head[3:]))); err != nil {
+			t.Fatal(err)
+		}
+		if head[0] == 22 {
+			return
+		}
+	}
 }
