@@ -130,7 +130,8 @@ func EqualFold(a, b []byte) bool {
 }
 
 // ParseName turns a name as people write it into its wire form in lower case and
-// appends it to dst. It takes `\.` and `\DDD`, and a missing last dot.
+// appends it to dst. It takes `\.` and `\DDD`, and a missing last dot. ok is false for
+// an empty label, one over 63 octets, and a name over 255 (RFC 1035 §2.3.4).
 func ParseName(dst []byte, s string) (name []byte, ok bool) {
 	start := len(dst)
 	if s == "" || s == "." {

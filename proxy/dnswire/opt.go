@@ -93,7 +93,7 @@ func parseOPT(m []byte, off, data, length int, o *OPT) bool {
 }
 
 // EachOption calls f with every option of a span of options that was parsed before,
-// until f returns false.
+// until f returns false. data shares the span's memory.
 func EachOption(options []byte, f func(code uint16, data []byte) bool) {
 	for len(options) >= optionHeaderLen {
 		n := int(binary.BigEndian.Uint16(options[2:]))
@@ -104,7 +104,9 @@ func EachOption(options []byte, f func(code uint16, data []byte) bool) {
 	}
 }
 
-// AppendOPT appends an OPT record with the given options (already encoded).
+// AppendOPT appends an OPT record (RFC 6891 §6.1.2) with the given options, which are
+// encoded already and have at most 65535 octets in all. The count of additional records is
+// the caller's to raise.
 func AppendOPT(dst []byte, udpSize uint16, extRcode uint8, do bool, options []byte) []byte {
 	var flags byte
 	if do {
@@ -121,13 +123,15 @@ func SetOptionsLen(m []byte, off int) {
 	binary.BigEndian.PutUint16(m[off-2:], uint16(len(m)-off)) //nolint:gosec // options are shorter than a message
 }
 
-// AppendOption appends one option.
+// AppendOption appends one option. data has at most 65535 octets; who appends it minds
+// the length of the message.
 func AppendOption(dst []byte, code uint16, data []byte) []byte {
 	dst = append(dst, byte(code>>8), byte(code), byte(len(data)>>8), byte(len(data)))
 	return append(dst, data...)
 }
 
-// AppendEDE appends an extended error (RFC 8914 §2) with a text that may be empty.
+// AppendEDE appends an extended error (RFC 8914 §2) with a text, UTF-8, that may be empty
+// and is short enough for an option.
 func AppendEDE(dst []byte, code uint16, text string) []byte {
 	n := 2 + len(text)
 	dst = append(dst, 0, OptionEDE, byte(n>>8), byte(n), byte(code>>8), byte(code))
