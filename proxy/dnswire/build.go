@@ -20,7 +20,7 @@ func AppendReply(dst, m []byte, q *Query, flags uint16, rcode int) []byte {
 func AddOPT(m []byte, udpSize int, rcode int, do bool, options []byte) []byte {
 	ar := ARCount(m) + 1
 	m[10], m[11] = byte(ar>>8), byte(ar)
-	return AppendOPT(m, uint16(udpSize), uint8(rcode>>4), do, options)
+	return appendOPT(m, uint16(udpSize), uint8(rcode>>4), do, options)
 }
 
 // AppendUpstream appends to dst, which must be empty, a query of our own: key is the
@@ -31,7 +31,7 @@ func AppendUpstream(dst, key []byte, id, flags uint16, udpSize uint16, do bool, 
 	f := flags&(FlagRD|FlagCD) | FlagAD
 	dst = append(dst, byte(id>>8), byte(id), byte(f>>8), byte(f), 0, 1, 0, 0, 0, 0, 0, 1)
 	dst = append(dst, key...)
-	return AppendOPT(dst, udpSize, 0, do, options)
+	return appendOPT(dst, udpSize, 0, do, options)
 }
 
 // AppendRR appends a record whose owner is the question's name (a pointer to it) and

@@ -99,9 +99,9 @@ func FuzzNames(f *testing.F) {
 	f.Add(sample(f), 40)
 	f.Fuzz(func(t *testing.T, m []byte, off int) {
 		end := SkipName(m, off)
-		name, ok := AppendName(nil, m, off)
+		name, ok := appendName(nil, m, off)
 		if ok != (end >= 0) {
-			t.Fatalf("SkipName %d, AppendName %v", end, ok)
+			t.Fatalf("SkipName %d, appendName %v", end, ok)
 		}
 		if !ok {
 			return

@@ -82,9 +82,9 @@ func plainName(m []byte, off int) int {
 	return 0
 }
 
-// AppendName appends the expanded name at off to dst in lower case. ok is false
+// appendName appends the expanded name at off to dst in lower case. ok is false
 // under the same conditions as SkipName returns -1.
-func AppendName(dst, m []byte, off int) (name []byte, ok bool) {
+func appendName(dst, m []byte, off int) (name []byte, ok bool) {
 	if SkipName(m, off) < 0 {
 		return dst, false
 	}
@@ -104,9 +104,9 @@ func AppendName(dst, m []byte, off int) (name []byte, ok bool) {
 	}
 }
 
-// AppendLower appends src to dst with ASCII in lower case. Length octets are 63 at
+// appendLower appends src to dst with ASCII in lower case. Length octets are 63 at
 // most and so never change.
-func AppendLower(dst, src []byte) []byte {
+func appendLower(dst, src []byte) []byte {
 	n := len(dst)
 	dst = append(dst, src...)
 	for i, b := range dst[n:] {

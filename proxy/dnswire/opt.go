@@ -104,10 +104,10 @@ func EachOption(options []byte, f func(code uint16, data []byte) bool) {
 	}
 }
 
-// AppendOPT appends an OPT record (RFC 6891 §6.1.2) with the given options, which are
+// appendOPT appends an OPT record (RFC 6891 §6.1.2) with the given options, which are
 // encoded already and have at most 65535 octets in all. The count of additional records is
 // the caller's to raise.
-func AppendOPT(dst []byte, udpSize uint16, extRcode uint8, do bool, options []byte) []byte {
+func appendOPT(dst []byte, udpSize uint16, extRcode uint8, do bool, options []byte) []byte {
 	var flags byte
 	if do {
 		flags = 0x80

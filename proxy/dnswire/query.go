@@ -150,7 +150,7 @@ func (q *Query) records(m []byte, off int) bool {
 // AppendKey appends the question in its canonical form: the name in lower case, type
 // and class (RFC 4343). Equal questions have equal keys.
 func (q *Query) AppendKey(dst, m []byte) []byte {
-	dst = AppendLower(dst, q.Name(m))
+	dst = appendLower(dst, q.Name(m))
 	return append(dst, byte(q.Type>>8), byte(q.Type), byte(q.Class>>8), byte(q.Class))
 }
 

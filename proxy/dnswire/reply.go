@@ -50,7 +50,7 @@ func (r *Reply) Negative() bool {
 
 // Key appends the question in its canonical form to dst, as Query.AppendKey does.
 func (r *Reply) Key(dst, m []byte) []byte {
-	dst = AppendLower(dst, m[HeaderLen:HeaderLen+r.NameLen])
+	dst = appendLower(dst, m[HeaderLen:HeaderLen+r.NameLen])
 	return append(dst, byte(r.Type>>8), byte(r.Type), byte(r.Class>>8), byte(r.Class))
 }
 
@@ -166,8 +166,8 @@ func StripOPT(m []byte, r *Reply) ([]byte, error) {
 	var before, after []byte
 	if !eachNameBehind(orig, end, func(off int) (next int) {
 		var ok, same bool
-		before, ok = AppendName(before[:0], orig, off)
-		after, same = AppendName(after[:0], m, off-rec.Len)
+		before, ok = appendName(before[:0], orig, off)
+		after, same = appendName(after[:0], m, off-rec.Len)
 		if !ok || !same || !bytes.Equal(before, after) {
 			return -1
 		}

@@ -13,9 +13,9 @@ const (
 	attrAscendSecret2  = 215 // Ascend-Receive-Secret
 )
 
-// SecretAttribute tells whether an attribute of this type may hold a password, a response computed from one, or a key: what
+// secretAttribute tells whether an attribute of this type may hold a password, a response computed from one, or a key: what
 // nobody shall read in a log. Vendors' attributes are not told apart here; see Mask.
-func SecretAttribute(typ byte) bool {
+func secretAttribute(typ byte) bool {
 	switch typ {
 	case AttrUserPassword, AttrCHAPPassword, AttrTunnelPassword, attrARAPPassword, attrARAPFeatures, attrARAPSecurity, attrARAPData,
 		attrPasswordRetry, attrConfigToken, AttrEAPMessage, attrDigestResponse, attrAscendSecret1, attrAscendSecret2:
@@ -27,7 +27,7 @@ func SecretAttribute(typ byte) bool {
 // maskByte overwrites what is secret.
 const maskByte = '*'
 
-// Mask appends p to dst with everything overwritten that may be secret: the attributes that SecretAttribute names, and of
+// Mask appends p to dst with everything overwritten that may be secret: the attributes that secretAttribute names, and of
 // vendors' attributes all but the vendor. p may be anything: what is behind the first attribute that does not fit is
 // overwritten as a whole.
 func Mask(dst, p []byte) []byte {
@@ -44,7 +44,7 @@ func Mask(dst, p []byte) []byte {
 		switch {
 		case m[at] == AttrVendorSpecific && len(value) > 4:
 			overwrite(value[4:])
-		case SecretAttribute(m[at]):
+		case secretAttribute(m[at]):
 			overwrite(value)
 		}
 		at += n

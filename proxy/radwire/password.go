@@ -43,12 +43,11 @@ func recrypt(data, fromSalt, toSalt []byte, from *Secret, fromAuth *Authenticato
 
 func xor(block []byte, key *Authenticator) { subtle.XORBytes(block, block, key[:len(block)]) }
 
-// RecryptPassword changes the value of a User-Password in place from (from,
+// recryptPassword changes the value of a User-Password in place from (from,
 // fromAuth) to (to, toAuth), block by block (RFC 2865 section 5.2). The
 // authenticators are those of the packets' headers. The plaintext is not
-// looked at: neither its padding nor its length has a meaning here. What from and to
-// share is one goroutine's.
-func RecryptPassword(value []byte, from *Secret, fromAuth *Authenticator, to *Secret, toAuth *Authenticator) {
+// looked at: neither its padding nor its length has a meaning here.
+func recryptPassword(value []byte, from *Secret, fromAuth *Authenticator, to *Secret, toAuth *Authenticator) {
 	recrypt(value, nil, nil, from, fromAuth, to, toAuth)
 }
 

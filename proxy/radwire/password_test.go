@@ -29,7 +29,7 @@ func TestR14UserPasswordAgainstOracle(t *testing.T) {
 				t.Errorf("%d bytes: encrypted %x, want %x", n, got, hidden)
 			}
 		}
-		RecryptPassword(hidden, a, &authA, b, &authB)
+		recryptPassword(hidden, a, &authA, b, &authB)
 		got, err := radius.UserPassword(hidden, []byte("backend"), authB[:])
 		if err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%d bytes: %q, %v", n, got, err)
@@ -52,12 +52,12 @@ func TestR14RecryptIsReversibleForAnyBytes(t *testing.T) {
 			v[i] = byte(r.Uint32())
 		}
 		was := bytes.Clone(v)
-		RecryptPassword(v, a, &authA, b, &authB)
-		RecryptPassword(v, b, &authB, a, &authA)
+		recryptPassword(v, a, &authA, b, &authB)
+		recryptPassword(v, b, &authB, a, &authA)
 		if !bytes.Equal(v, was) {
 			t.Fatalf("%d bytes do not come back", len(v))
 		}
-		RecryptPassword(v, a, &authA, a, &authA)
+		recryptPassword(v, a, &authA, a, &authA)
 		if !bytes.Equal(v, was) {
 			t.Fatal("one secret, one authenticator: the value changed")
 		}

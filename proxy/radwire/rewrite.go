@@ -288,7 +288,7 @@ func (k *keys) passwords(attrs []byte) {
 	for len(attrs) > 0 {
 		l := int(attrs[1])
 		if attrs[0] == AttrUserPassword {
-			RecryptPassword(attrs[2:l], k.from, &k.fromAuth, k.to, &k.toAuth)
+			recryptPassword(attrs[2:l], k.from, &k.fromAuth, k.to, &k.toAuth)
 		}
 		attrs = attrs[l:]
 	}

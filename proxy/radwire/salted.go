@@ -144,7 +144,7 @@ func (k *keys) value(c cipher, v []byte) {
 		}
 		RecryptSalted(v, k.from, &k.fromAuth, k.to, &k.toAuth)
 	case cipherPassword:
-		RecryptPassword(v, k.from, &k.fromAuth, k.to, &k.toAuth)
+		recryptPassword(v, k.from, &k.fromAuth, k.to, &k.toAuth)
 	case cipherAscend:
 		recryptAscend(v, k.from, &k.fromAuth, k.to, &k.toAuth)
 	}
@@ -208,10 +208,10 @@ func (k *keys) nested(vendor uint32, data []byte) {
 	}
 }
 
-// IsHidden tells whether one whole attribute, type and length first, is or contains a
+// isHidden tells whether one whole attribute, type and length first, is or contains a
 // value that is hidden under the secret and the request's authenticator, so that it
 // means nothing in another packet. It is well-formed, as Walk leaves it.
-func IsHidden(attr []byte) bool {
+func isHidden(attr []byte) bool {
 	switch attr[0] {
 	case AttrUserPassword, AttrTunnelPassword:
 		return true
@@ -261,7 +261,7 @@ func hides(vendor uint32) bool {
 func Rehide(p []byte, from, to *Secret) bool {
 	found := false
 	for rest := p[HeaderLen:]; len(rest) > 0 && !found; rest = rest[rest[1]:] {
-		found = IsHidden(rest[:rest[1]])
+		found = isHidden(rest[:rest[1]])
 	}
 	if !found {
 		return false
@@ -303,9 +303,9 @@ func plainSecret(vendor uint32, typ uint16, v []byte) bool {
 }
 
 // IsSecret tells whether one whole attribute is or contains something that must not be
-// shown or kept: what IsHidden tells, and keys and passwords in the plain.
+// shown or kept: what isHidden tells, and keys and passwords in the plain.
 func IsSecret(attr []byte) bool {
-	if IsHidden(attr) {
+	if isHidden(attr) {
 		return true
 	}
 	secret := false

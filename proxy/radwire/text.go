@@ -34,7 +34,7 @@ func Text(p []byte) []Attribute {
 			out = vendorText(out, v)
 			continue
 		}
-		a := Attribute{Name: names[typ].name, Secret: SecretAttribute(typ)}
+		a := Attribute{Name: names[typ].name, Secret: secretAttribute(typ)}
 		if a.Name == "" {
 			a.Name = fmt.Sprintf("Attr-%d", typ)
 		}
