@@ -64,7 +64,7 @@ func (n *Node) Undrain(_ context.Context, t admin.Target) (admin.Undrained, erro
 		return admin.Undrained{}, fmt.Errorf("%w: %s is not drained", admin.ErrNotFound, t)
 	}
 	n.undrained(t.String(), "by an operator")
-	return admin.Undrained{Target: t.String(), Warning: n.writeDrains("a restart would drain it again")}, nil
+	return admin.Undrained{Target: t.String(), Warning: n.writeDrains("a restart may drain it again")}, nil
 }
 
 // writeDrains writes down what is in force already. Where that fails it says what a

@@ -295,7 +295,7 @@ func TestO12DrainOnAFullDiskTakesEffect(t *testing.T) {
 		t.Error("it is not shown, or not said")
 	}
 	u, err := s.node.Undrain(context.Background(), target)
-	if err != nil || !strings.Contains(u.Warning, "a restart would drain it again") {
+	if err != nil || !strings.Contains(u.Warning, "a restart may drain it again") {
 		t.Fatalf("%+v, %v", u, err)
 	}
 	s.routeIs("dns-vip", admin.StateAnnounced)
