@@ -92,7 +92,7 @@ func dialTLS(t *testing.T, addr netip.AddrPort, c *tls.Config) *tls.Conn {
 }
 
 func TestD51DNSOverTLS(t *testing.T) {
-	f, dot, _, _, roots := secured(t, nil)
+	f, dot, doh, _, roots := secured(t, nil)
 	c := dialTLS(t, dot, &tls.Config{RootCAs: roots, NextProtos: []string{"dot"}})
 	if p := c.ConnectionState().NegotiatedProtocol; p != "dot" {
 		t.Error("ALPN", p)
@@ -108,8 +108,15 @@ func TestD51DNSOverTLS(t *testing.T) {
 			t.Errorf("%s: %d octets, %d records, TC %v", name, len(out), len(m.Answer), m.Truncated)
 		}
 	}
-	if _, err := tls.Dial("tcp", dot.String(), &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11}); err == nil {
-		t.Error("TLS 1.1 was accepted")
+	for _, addr := range []netip.AddrPort{dot, doh} {
+		// Without MinVersion the client itself would refuse, and ask nobody.
+		old, err := tls.Dial("tcp", addr.String(), &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}) //nolint:gosec // that is what is tried
+		if err == nil {
+			_ = old.Close()
+			t.Error("TLS 1.1 was accepted at", addr)
+		} else if remote := new(net.OpError); !errors.As(err, &remote) || remote.Op != "remote error" {
+			t.Error("it was not the node that refused TLS 1.1:", err)
+		}
 	}
 	// Who speaks plain DNS there is let go.
 	plain, err := net.Dial("tcp", dot.String())
