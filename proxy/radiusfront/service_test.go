@@ -2,6 +2,9 @@ package radiusfront
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"syscall"
 	"testing"
 
 	"layeh.com/radius"
@@ -9,6 +12,24 @@ import (
 
 	"sereno/proxy/radwire"
 )
+
+// TestD53SecondInstanceEndsWithAMessage: the sockets of both would share the packets otherwise, without a word.
+func TestD53SecondInstanceEndsWithAMessage(t *testing.T) {
+	f := newFront(t, setup{backends: []*server{newServer(t, accept)}})
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, nil
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), f.authAddr().String()) {
+		t.Error(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	newNAS(t, f.authAddr()).exchange(pap(t, 1, "alice", "x"))
+}
 
 func TestR14AuthenticationAndAccountingThrough(t *testing.T) {
 	legs(t, func(t *testing.T, plain bool) {
