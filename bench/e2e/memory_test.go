@@ -28,8 +28,8 @@ const (
 )
 
 // TestO30MemoryStaysBelowItsLimit attacks a node in every way at once, from names that no resolver answers to clients
-// that take no answer. Its memory stays below the limit, and who asks as one should is answered, since it takes off GOMEMLIMIT what its cache has outside Go's
-// heap and its bounds shrink with it, and nothing is left when it is over.
+// that take no answer. Its memory stays below the limit, since it takes off GOMEMLIMIT what its cache has outside Go's
+// heap and its bounds shrink with it; who asks as one should is answered, and nothing is left when it is over.
 func TestO30MemoryStaysBelowItsLimit(t *testing.T) {
 	lasts := 4 * time.Second
 	if whole {
