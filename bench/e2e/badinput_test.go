@@ -70,7 +70,7 @@ func TestE2EAttackRandomDatagramsAreCountedAndHarmNothing(t *testing.T) {
 	}
 }
 
-// TestE2EAttackUnknownNASAndWrongSecretGetSilence counts each of them as a drop.
+// TestE2EAttackUnknownNASAndWrongSecretGetSilence counts each of them as a drop, and a wrong secret by client (R10).
 func TestE2EAttackUnknownNASAndWrongSecretGetSilence(t *testing.T) {
 	lab := harness.New(t)
 	s := lab.Sereno(harness.Config{Servers: []*harness.FreeRADIUS{lab.FreeRADIUS(1), lab.FreeRADIUS(2)}})
@@ -79,6 +79,9 @@ func TestE2EAttackUnknownNASAndWrongSecretGetSilence(t *testing.T) {
 	out := radclient(lab, s.Auth, "auth", "not-the-secret", "User-Name=user-1,User-Password=pw-user-1,Message-Authenticator=0x00")
 	if strings.Contains(out, "Received") || drops() == before {
 		t.Errorf("a wrong secret, %g drops:\n%s", drops()-before, out)
+	}
+	if n := s.Metrics().Sum("sereno_radius_bad_authenticators_total", "client", "nas"); n < 1 {
+		t.Errorf("%g requests are said to be of a client with another secret", n)
 	}
 	before = drops()
 	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(lab.Addr(99), 0)), net.UDPAddrFromAddrPort(s.Auth))

@@ -13,16 +13,16 @@ import (
 // descs are the metrics with their names, which are a contract, and their labels, which
 // come from the configuration and from closed lists, never from a packet.
 type descs struct {
-	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency               *prometheus.Desc
-	cacheEntries, cacheBytes, cacheHits, cacheMisses                        *prometheus.Desc
-	radRequests, radAnswers, radDrops, radInFlight, radLatency              *prometheus.Desc
-	radLogins, radSessions, radKnown, radUnsigned, radUpstream, dnsUpstream *prometheus.Desc
-	backendState, backendRequests, backendFailures, backendLatency          *prometheus.Desc
-	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics *prometheus.Desc
-	reloadSuccess, build, certificate, eventsLost, logLost                  *prometheus.Desc
-	tableEntries, tableLimit, dnsRefused, udpDrops                          *prometheus.Desc
-	spool                                                                   *spoolDescs
-	all                                                                     []*prometheus.Desc
+	dnsQueries, dnsAnswers, dnsDrops, dnsInFlight, dnsLatency                           *prometheus.Desc
+	cacheEntries, cacheBytes, cacheHits, cacheMisses                                    *prometheus.Desc
+	radRequests, radAnswers, radDrops, radInFlight, radLatency                          *prometheus.Desc
+	radLogins, radSessions, radKnown, radUnsigned, radBadAuth, radUpstream, dnsUpstream *prometheus.Desc
+	backendState, backendRequests, backendFailures, backendLatency                      *prometheus.Desc
+	announced, neighborUp, leaseMargin, kernelDrops, service, alarm, panics             *prometheus.Desc
+	reloadSuccess, build, certificate, eventsLost, logLost                              *prometheus.Desc
+	tableEntries, tableLimit, dnsRefused, udpDrops                                      *prometheus.Desc
+	spool                                                                               *spoolDescs
+	all                                                                                 []*prometheus.Desc
 }
 
 func newDescs() *descs {
@@ -57,6 +57,7 @@ func newDescs() *descs {
 		radLogins:   d("radius_logins_total", "Access-Accepts and Access-Rejects, repeated answers not counted again.", "service", "result"),
 		dnsUpstream: d("dns_upstream_total", "What happened between us and the backends, by event; wrong-to-tcp means that somebody may be guessing replies.", "service", "event"),
 		radUpstream: d("radius_upstream_total", "What happened between us and the backends, by event.", "service", "event"),
+		radBadAuth:  d("radius_bad_authenticators_total", "Requests whose authenticator or Message-Authenticator does not verify: another secret, or a forger.", "service", "client"),
 		radUnsigned: d("radius_unsigned_total", "Access-Requests without Message-Authenticator: what `require` would drop.", "service", "client"),
 		radSessions: d("radius_sessions", "Sessions that accounting says are open.", "service"),
 
@@ -250,6 +251,9 @@ func (c *collector) radius(e emitter, m RADIUSMetrics) {
 	c.tables(e, m.Service, m.Tables)
 	for client, n := range m.Unsigned {
 		e.counter(c.d.radUnsigned, n, m.Service, client)
+	}
+	for client, n := range m.BadAuth {
+		e.counter(c.d.radBadAuth, n, m.Service, client)
 	}
 	for kind, h := range m.Latency {
 		e.histogram(c.d.radLatency, h, m.Service, kind)

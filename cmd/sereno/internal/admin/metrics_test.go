@@ -39,7 +39,7 @@ func fullSnapshot() Snapshot {
 				{"auth", "Access-Challenge", "backend"}: 3, {"acct", "Accounting-Response", "spool"}: 18,
 			},
 			Drops: map[RADIUSDrop]uint64{{"auth", "bad-authenticator"}: 10}, InFlight: 2, Sessions: 77,
-			Upstream: map[string]uint64{"moved": 1}, Unsigned: map[string]uint64{"bras-1": 3},
+			Upstream: map[string]uint64{"moved": 1}, Unsigned: map[string]uint64{"bras-1": 3}, BadAuth: map[string]uint64{"bras-2": 4},
 			Tables:  []insight.Table{{Name: insight.TableRemembered, Entries: 5, Limit: 524288}},
 			Latency: map[string]*Histogram{"auth": h()}, Known: new(int), Spool: &SpoolMetrics{
 				Records: 18, Bytes: 4000, OldestSeconds: 12.5, Aside: 1, Disk: 5000, Max: 10000, Accepts: true, PerSecond: 2.5, Stored: 30, Recovered: 4,

@@ -72,6 +72,7 @@ type RADIUSMetrics struct {
 	Panics   uint64                // faults of ours that were caught
 	Tables   []insight.Table       //
 	Unsigned map[string]uint64     // Access-Requests without Message-Authenticator by client; outside the equation
+	BadAuth  map[string]uint64     // authenticators and Message-Authenticators that do not verify, by client; dropped
 
 	Good, Valid uint64 // requests that were answered well, of those that could be (A31)
 }

@@ -137,7 +137,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 	m := admin.RADIUSMetrics{
 		Service: name, Requests: map[string]uint64{}, Answers: map[admin.RADIUSAnswer]uint64{},
 		Drops: map[admin.RADIUSDrop]uint64{}, Latency: map[string]*admin.Histogram{}, Sessions: int64(st.Sessions), Panics: st.Panics,
-		Unsigned: map[string]uint64{}, Upstream: radiusUpstreamEvents(&st), Tables: st.Tables,
+		Unsigned: map[string]uint64{}, BadAuth: map[string]uint64{}, Upstream: radiusUpstreamEvents(&st), Tables: st.Tables,
 	}
 	well := radiusAnsweredWell(&st, within)
 	m.Good, m.Valid = well.good, well.valid
@@ -148,7 +148,7 @@ func (s *radiusService) measure(snap *admin.Snapshot, within config.GoodWithinCo
 		m.Known = &sv.Known
 	}
 	for _, cl := range st.Clients {
-		m.Unsigned[cl.Name] = cl.Unsigned
+		m.Unsigned[cl.Name], m.BadAuth[cl.Name] = cl.Unsigned, cl.BadAuth
 	}
 	for _, l := range listeners {
 		for _, code := range answersOf[l.Kind] {
