@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +20,11 @@ const (
 	dialPatience  = 5 * time.Second
 	writePatience = 5 * time.Second
 	maxUnwritten  = 1 << 20 // octets; what comes on top is not sent
+
+	// Connections from a given address take the ports of this range in turn. Where an anycast address moves to another
+	// node and back, the first one may still have a connection from a port that was used shortly before: a new one from
+	// there would hang until the old one's idle timeout.
+	firstPort, ports = 20_000, 40_000
 )
 
 type streamOptions struct {
@@ -36,6 +43,8 @@ type streams struct {
 	dirty   []int
 	buf     []byte
 	arrived chan struct{}
+	dials   atomic.Uint32
+	from    uint32 // at which of the ports it begins
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -55,7 +64,7 @@ type stream struct {
 }
 
 func newStreams(to receiver, begin time.Time, ends []endpoint, o streamOptions) (link, error) {
-	s := &streams{to: to, begin: begin, buf: make([]byte, maxMessage), arrived: make(chan struct{}, 1)}
+	s := &streams{to: to, begin: begin, buf: make([]byte, maxMessage), arrived: make(chan struct{}, 1), from: rand.Uint32N(ports)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for i, e := range ends {
 		c := &stream{s: s, index: i, end: e, options: o, wake: make(chan struct{}, 1)}
@@ -127,7 +136,7 @@ func (s *streams) close() error {
 func (c *stream) dial() (net.Conn, error) {
 	d := net.Dialer{Timeout: dialPatience}
 	if c.end.source.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: c.end.source.AsSlice(), Zone: c.end.source.Zone()}
+		d.LocalAddr = &net.TCPAddr{IP: c.end.source.AsSlice(), Zone: c.end.source.Zone(), Port: c.s.nextPort()}
 		if c.options.network == "udp" {
 			d.LocalAddr = &net.UDPAddr{IP: c.end.source.AsSlice(), Zone: c.end.source.Zone()}
 		}
@@ -154,6 +163,9 @@ func (c *stream) dial() (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// nextPort is the source port of the next connection.
+func (s *streams) nextPort() int { return firstPort + int(s.dials.Add(1)+s.from)%ports }
 
 // write sends what is queued until the link is closed. conn is nil where it is dialed when needed.
 func (c *stream) write(conn net.Conn) {
