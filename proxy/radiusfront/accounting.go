@@ -47,6 +47,7 @@ func (w *worker) spoolFirst(f *flight, p []byte) bool {
 	if !joins && (!w.view.spool || !w.view.spoolAcks && reachable(f.pool)) {
 		return false
 	}
+	w.leaveFallen() // what is under way to who has fallen comes first
 	reason := w.rescue(f, ReasonNoBackend)
 	if reason != NumReasons && joins {
 		w.drop(f.entry, reason) // it must not overtake
