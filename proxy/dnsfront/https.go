@@ -161,6 +161,12 @@ func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte, wait *httpA
 	case missed:
 		s.workers[post.hash%uint64(len(s.workers))].post(post)
 	case answered, exempt: // it is there, unless the connection has been let go
+		select {
+		case out = <-wait.ch: // also while the service stops
+			return out, 0
+		default:
+			return nil, http.StatusServiceUnavailable
+		}
 	}
 	select {
 	case out = <-wait.ch:
