@@ -16,8 +16,8 @@ const (
 	// deliverRate is the most records that are delivered in a second, so that
 	// live traffic keeps its share.
 	deliverRate = 8000
-	// deliverWindow is how many records may be on their way at once: half of what
-	// the socket buffer of a FreeRADIUS at the system's default holds.
+	// deliverWindow is how many records of one pool may be on their way at once:
+	// half of what the socket buffer of a FreeRADIUS at the system's default holds.
 	deliverWindow = 128
 	// firstWindow is where it begins; each answer widens it, silence halves it.
 	firstWindow = 8
@@ -53,15 +53,15 @@ type deliverer struct {
 	more    chan struct{} // there is room again
 	resent  [NumResends]atomic.Uint64
 
-	mu       sync.Mutex
-	view     *view
+	view atomic.Pointer[view] // read with mu held
+
+	mu       sync.Mutex // held while the disk is read
 	outlets  map[*pool.Backend]*outlet
 	shipping map[*shipment]struct{}
 	tried    map[uint64]*pool.Tried // of records that a round failed for
 	proofs   map[uint32]int64       // by queue: when its pool last acknowledged a record
 	canaries map[uint32]int64       // by queue: when one was last sent
-	window   int
-	halved   int64
+	paces    map[uint32]*pace       // by queue: a pool that is silent holds up no other
 	tokens   float64
 	filled   time.Time // real time: it bounds real packets
 	ix       radwire.Index
@@ -75,6 +75,12 @@ type deliverer struct {
 
 	reports []report
 	replied []*pool.Backend
+}
+
+// pace is how many records of one queue are and may be on their way.
+type pace struct {
+	shipping, window int
+	halved           int64 // when the window was last
 }
 
 // shipment is one record on its way, under one identifier.
@@ -94,11 +100,13 @@ type shipment struct {
 }
 
 func newDeliverer(s *Service, sp *spool.Spool, v *view) *deliverer {
-	return &deliverer{
-		service: s, spool: sp, logger: s.logger, base: s.base, more: make(chan struct{}, 1), view: v,
+	d := &deliverer{
+		service: s, spool: sp, logger: s.logger, base: s.base, more: make(chan struct{}, 1),
 		outlets: map[*pool.Backend]*outlet{}, shipping: map[*shipment]struct{}{}, tried: map[uint64]*pool.Tried{},
-		proofs: map[uint32]int64{}, canaries: map[uint32]int64{}, window: firstWindow, filled: time.Now(),
+		proofs: map[uint32]int64{}, canaries: map[uint32]int64{}, paces: map[uint32]*pace{}, filled: time.Now(),
 	}
+	d.view.Store(v)
+	return d
 }
 
 func (d *deliverer) now() int64 { return int64(d.service.now().Sub(d.base)) }
@@ -147,12 +155,8 @@ func (d *deliverer) end() {
 }
 
 // adopt puts another configuration in place. What is on its way ends with what
-// it began with.
-func (d *deliverer) adopt(v *view) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.view = v
-}
+// it began with. It waits for nothing: the disk may hang.
+func (d *deliverer) adopt(v *view) { d.view.Store(v) }
 
 // step lets time pass and sends what may go; it tells whether there is anything to
 // deliver. Health is told after mu is released: it may call back into who asks for Stats.
@@ -222,7 +226,7 @@ func (d *deliverer) fill(queue uint32, now int64) {
 	if last, sent := d.canaries[queue]; canary && sent && now-last < canaryInterval {
 		return
 	}
-	for len(d.shipping) < d.window && d.tokens >= 1 {
+	for p := d.pace(queue); p.shipping < p.window && d.tokens >= 1; {
 		v, ok := d.spool.Next(queue)
 		if !ok {
 			return
@@ -239,16 +243,25 @@ func (d *deliverer) fill(queue uint32, now int64) {
 	}
 }
 
+// pace finds or makes that of a queue. There are no more of them than pools were ever configured.
+func (d *deliverer) pace(queue uint32) *pace {
+	if d.paces[queue] == nil {
+		d.paces[queue] = &pace{window: firstWindow}
+	}
+	return d.paces[queue]
+}
+
 // target is the pool that a queue's records go to: of the same name, or, when
 // the configuration has it no more, the service's own.
 func (d *deliverer) target(queue uint32) *target {
-	for _, t := range d.view.targets {
+	v := d.view.Load()
+	for _, t := range v.targets {
 		if queueOf(t.name) == queue && t.roles[KindAcct] != nil {
 			return t
 		}
 	}
-	if d.view.fallback.roles[KindAcct] != nil {
-		return d.view.fallback
+	if v.fallback.roles[KindAcct] != nil {
+		return v.fallback
 	}
 	return nil
 }
@@ -278,6 +291,7 @@ func (d *deliverer) ship(v *spool.Delivery, queue uint32, t *target, pl *pool.Po
 	v.Sent = true
 	d.tokens--
 	d.shipping[s] = struct{}{}
+	d.pace(queue).shipping++
 	d.send(s)
 	return true
 }
@@ -352,7 +366,7 @@ func (d *deliverer) secretOf(rec *parcel, to *peer) *radwire.Secret {
 	if key := d.service.seal.Load(); rec.sealed && key != nil {
 		return radwire.NewSecret(*key)
 	}
-	if cl := d.view.clients.lookup(rec.nas); cl != nil {
+	if cl := d.view.Load().clients.lookup(rec.nas); cl != nil {
 		return cl.secrets[cl.likely(rec.nas)]
 	}
 	return to.secret
@@ -376,8 +390,8 @@ func (d *deliverer) overdue(s *shipment, now int64) {
 	if s.sends == 1 {
 		d.reports = append(d.reports, report{backend: s.backend.Health()})
 	}
-	if now-d.halved >= resendSpooled {
-		d.halved, d.window = now, max(1, d.window/2)
+	if p := d.pace(s.queue); now-p.halved >= resendSpooled {
+		p.halved, p.window = now, max(1, p.window/2)
 	}
 	if t := d.target(s.queue); s.sends < deliverSends && t != nil && reachable(t.roles[KindAcct]) {
 		s.sends, s.last = s.sends+1, now
@@ -437,6 +451,7 @@ func (d *deliverer) land(s *shipment, now int64, rest bool) {
 		*slot = outSlot{until: now + restTime, auth: s.auth, secret: s.secret, ref: s.delivery.Ref()}
 	}
 	delete(d.shipping, s)
+	d.pace(s.queue).shipping--
 	s.backend.Done()
 }
 
@@ -481,7 +496,8 @@ func (d *deliverer) received(o *outSocket, data []byte) {
 	delete(d.tried, s.delivery.ID)
 	d.land(s, now, s.sends > 1)
 	d.spool.Done(s.delivery)
-	d.window = min(d.window+1, deliverWindow)
+	open := d.pace(s.queue)
+	open.window = min(open.window+1, deliverWindow)
 	select {
 	case d.more <- struct{}{}:
 	default:

@@ -14,14 +14,16 @@ import (
 )
 
 // spooled puts n records of as many sessions into the spool, as if every backend had been silent.
-func (f *front) spooled(n int) {
+func (f *front) spooled(n int) { f.spooledFor("main", n) }
+
+func (f *front) spooledFor(pool string, n int) {
 	f.t.Helper()
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Add(1)
 		packet := acctOf(byte(i), fmt.Sprint("spooled-", i), acctStart)
-		data := appendParcel(nil, &parcel{nas: netip.MustParseAddr("127.0.0.1"), pool: "main", packet: packet})
-		err := f.s.Spool().Submit(spool.Record{Session: uint64(i), Queue: queueOf("main"), Class: spool.Start, Data: data}, func(_ spool.Ref, err error) {
+		data := appendParcel(nil, &parcel{nas: netip.MustParseAddr("127.0.0.1"), pool: pool, packet: packet})
+		err := f.s.Spool().Submit(spool.Record{Session: uint64(queueOf(pool))<<32 | uint64(i), Queue: queueOf(pool), Class: spool.Start, Data: data}, func(_ spool.Ref, err error) {
 			if err != nil {
 				f.t.Error(err)
 			}
@@ -62,6 +64,17 @@ func TestR41TheWindowOpensWithAnswers(t *testing.T) {
 	}
 	backend.settles(sent + deliverWindow)
 	f.untilSpool("what was answered is over", func(s *SpoolStats) bool { return s.Delivered == uint64(sent) && s.Records == 700-int64(sent) })
+}
+
+// TestR41ADeafPoolHoldsUpNoOther: what is on its way to servers that are silent takes no other pool's place.
+func TestR41ADeafPoolHoldsUpNoOther(t *testing.T) {
+	deaf, good := newServer(t, silent), newServer(t, accept)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{deaf}, options: partner(t, good, Route{Realm: "partner.example", Pool: "partner"})}))
+	f.spooledFor("main", 300)
+	deaf.settles(firstWindow)
+	f.spooledFor("partner", 300)
+	f.untilSpool("delivery of the other's", func(s *SpoolStats) bool { return s.Delivered == 300 && s.Records == 300 })
+	deaf.settles(firstWindow)
 }
 
 // TestR41SilenceHalvesTheWindow.
