@@ -1,9 +1,11 @@
 package radiusfront
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +49,7 @@ func (w *worker) spoolFirst(f *flight, p []byte) bool {
 	if !joins && (!w.view.spool || !w.view.spoolAcks && reachable(f.pool)) {
 		return false
 	}
-	w.leaveFallen() // what is under way to who has fallen comes first
+	w.saveFallen() // what came before comes first
 	reason := w.rescue(f, ReasonNoBackend)
 	if reason != NumReasons && joins {
 		w.drop(f.entry, reason) // it must not overtake
@@ -65,6 +67,37 @@ func reachable(p *pool.Pool) bool {
 		}
 	}
 	return false
+}
+
+// saveFallen spools accounting on its way to a backend that is down where none is left that could be expected to take it: at
+// once, as those that come after it, and before them (R41).
+func (w *worker) saveFallen() {
+	g := w.view.generation()
+	if g == w.savedAt || !w.view.spool {
+		return
+	}
+	w.fallen = w.fallen[:0]
+	for _, up := range w.upstreams {
+		if up.kind != KindAcct || up.inUse == 0 || up.backend.Health().State() != health.Down {
+			continue
+		}
+		for _, p := range up.all() {
+			for id := range p.slots {
+				if s := &p.slots[id]; s.f != nil && s.i == s.f.n-1 && s.f.keeping == nil && !reachable(s.f.pool) {
+					w.fallen = append(w.fallen, s.f)
+				}
+			}
+		}
+	}
+	slices.SortFunc(w.fallen, func(a, b *flight) int { return cmp.Compare(a.arrived, b.arrived) })
+	at := w.entry
+	for _, f := range w.fallen {
+		w.entry = f.entry
+		w.rescue(f, ReasonTimeout) // if that fails its time goes on
+	}
+	w.entry = at
+	clear(w.fallen)
+	w.savedAt = g
 }
 
 // saved is called for an accounting request whose current backend is silent or
@@ -101,7 +134,7 @@ func (w *worker) rescue(f *flight, reason Reason) Reason {
 	packet, sealed := w.sealed(f, p)
 	w.parcel = appendParcel(w.parcel[:0], &parcel{nas: f.entry.dest.Peer.Addr(), pool: f.target.name, userName: f.userName, sealed: sealed, packet: packet})
 	k := &keeping{entry: f.entry}
-	err = sp.Submit(spool.Record{Session: session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Waited: time.Duration(w.now - f.received)}, func(ref spool.Ref, err error) {
+	err = sp.Submit(spool.Record{Session: session, Queue: queueOf(f.target.name), Class: acctClass(p, &w.rix), Data: w.parcel, Came: w.started.Add(time.Duration(f.arrived))}, func(ref spool.Ref, err error) {
 		k.ref, k.err = ref, err
 		w.post(k)
 	})

@@ -208,42 +208,8 @@ func TestR41ALiveRecordJoinsItsSession(t *testing.T) {
 	if st := f.balanced(); st.Answers[KindAcct][AnswerAccounting][SourceSpool] != 2 || st.Spool.Records != 2 || st.InFlight[KindAcct] != 1 {
 		t.Fatalf("%+v", st.Spool)
 	}
-	backend.setAnswer(accept)
-	f.untilSpoolPassing("delivery", func(s *SpoolStats) bool { return s.Records == 0 })
-	var order []byte
-	for _, r := range backend.wait(4) {
-		if string(attr(t, r.raw, radwire.AttrAcctSessionID)) == "a" {
-			order = append(order, attr(t, r.raw, radwire.AttrAcctStatusType)[3])
-		}
-	}
-	if order = slices.Compact(order); !bytes.Equal(order, []byte{acctStart, acctStop}) {
+	if order := f.delivered(backend, "a", radwire.AttrAcctStatusType); !bytes.Equal(order, []byte{acctStart, acctStop}) {
 		t.Fatalf("%v", order)
-	}
-}
-
-// TestR41WhatIsUnderWayIsNotOvertaken: a record that was sent to a server which then falls goes to the spool before the next
-// one of its session, which is not sent to any.
-func TestR41WhatIsUnderWayIsNotOvertaken(t *testing.T) {
-	backend := newServer(t, silent)
-	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
-	nas := newNAS(t, f.acctAddr())
-	nas.send(acctOf(1, "a", acctStart))
-	backend.wait(1)
-	f.setDown("b0", "acct")
-	nas.send(acctOf(2, "a", acctStop))
-	f.until("both on disk", func(st *Stats) bool {
-		return st.Answers[KindAcct][AnswerAccounting][SourceSpool] == 2 && st.Spool.Records == 2 && st.InFlight[KindAcct] == 0
-	})
-	sent := backend.count()
-	backend.setAnswer(accept)
-	f.setUp("b0", "acct")
-	f.untilSpoolPassing("delivery", func(s *SpoolStats) bool { return s.Records == 0 })
-	var order []byte
-	for _, r := range backend.wait(sent + 2)[sent:] {
-		order = append(order, attr(t, r.raw, radwire.AttrAcctStatusType)[3])
-	}
-	if order = slices.Compact(order); !bytes.Equal(order, []byte{acctStart, acctStop}) {
-		t.Errorf("%v", order)
 	}
 }
 

@@ -58,6 +58,8 @@ func (w *worker) forward(e *entry, cl *client, secret *radwire.Secret, p []byte)
 	w.active.Store(true)
 	f.request = w.buffers.keep(p)
 	f.received, f.deadline = w.now, w.now+t.limits[e.kind].timeout
+	w.arrived = max(w.arrived+1, w.now)
+	f.arrived = w.arrived
 	f.hash = w.hashKey(t, p, &e.dest)
 	w.sequence++
 	f.stated = w.view.addState

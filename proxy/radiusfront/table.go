@@ -42,6 +42,7 @@ type flight struct {
 	pool     *pool.Pool
 	hash     uint64
 	received int64 // worker time in ns, as all here
+	arrived  int64 // the same, but another one for each of the worker's requests: their order
 	deadline int64
 	tried    pool.Tried
 	attempts [MaxAttempts]attempt
@@ -162,27 +163,33 @@ func (t *table) grow() {
 	}
 }
 
-// The timer wheel: an entry stands in the slot of its due time. An entry that
-// is due in a later round is passed over, so no time is too far away.
+// The timer wheel: an entry stands in the slot of its due time, behind those
+// that came into it before. An entry that is due in a later round is passed
+// over, so no time is too far away.
 const (
 	wheelTick  = int64(10 * time.Millisecond)
 	wheelSlots = 4096 // 41 s: above the usual timeouts and windows
 	noSlot     = -1
 )
 
+type wheelSlot struct{ first, last *entry }
+
 type wheel struct {
-	slots [wheelSlots]*entry
+	slots [wheelSlots]wheelSlot
 	done  int64 // tick up to which every slot was visited
 }
 
 func (w *wheel) add(e *entry, due int64) {
 	tick := max(due/wheelTick+1, w.done+1) // the first visit after it is due
 	e.due, e.slot = due, int32(tick&(wheelSlots-1))
-	e.prev, e.next = nil, w.slots[e.slot]
-	if e.next != nil {
-		e.next.prev = e
+	s := &w.slots[e.slot]
+	e.prev, e.next = s.last, nil
+	if s.last != nil {
+		s.last.next = e
+	} else {
+		s.first = e
 	}
-	w.slots[e.slot] = e
+	s.last = e
 }
 
 func (w *wheel) remove(e *entry) {
@@ -192,10 +199,12 @@ func (w *wheel) remove(e *entry) {
 	if e.prev != nil {
 		e.prev.next = e.next
 	} else {
-		w.slots[e.slot] = e.next
+		w.slots[e.slot].first = e.next
 	}
 	if e.next != nil {
 		e.next.prev = e.prev
+	} else {
+		w.slots[e.slot].last = e.prev
 	}
 	e.prev, e.next, e.slot = nil, nil, noSlot
 }
@@ -218,14 +227,14 @@ func (w *wheel) expire(now int64, due func(*entry)) {
 	for w.done < tick {
 		w.done++
 		slot := &w.slots[w.done&(wheelSlots-1)]
-		for e := *slot; e != nil; {
+		for e := slot.first; e != nil; {
 			if e.due > now {
 				e = e.next
 				continue
 			}
 			w.remove(e)
 			due(e)
-			e = *slot // the list may have changed; what is due was taken out, so this ends
+			e = slot.first // the list may have changed; what is due was taken out, so this ends
 			for e != nil && e.due > now {
 				e = e.next
 			}

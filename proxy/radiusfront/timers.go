@@ -178,8 +178,8 @@ func (up *upstream) trusted() bool {
 
 // leaveFallen moves requests away whose backend became suspect or down or came on
 // trial while they waited, if another is up: at most its share of moveBurst in a tick.
-// An accounting record that no backend can be expected to take any more is spooled.
 func (w *worker) leaveFallen() {
+	w.saveFallen()
 	g := w.view.generation()
 	if g == w.generation && !w.leaving {
 		return
@@ -216,17 +216,14 @@ func (w *worker) leave(up *upstream, to whom, before int64, left int) int {
 				w.leaving = true
 				return 0
 			}
-			at := w.entry
 			w.entry = s.f.entry
 			if w.moveOn(s.f, to, free) {
 				left--
-			} else if s.f.entry.kind == KindAcct && w.view.spool && !reachable(s.f.pool) {
-				w.rescue(s.f, ReasonTimeout) // now, as those that come after it (R41); if not, its time goes on
 			} else if a := s.f.best(); to == upBackend && a != &s.f.attempts[s.i] && !a.resent {
 				w.repeat(s.f, a) // everybody was asked: who is up may not have got it
 				left--
 			}
-			w.entry = at
+			w.entry = nil
 		}
 	}
 	return left

@@ -56,7 +56,10 @@ type worker struct {
 	retired      []*upstream          // take nothing new; closed when nothing is in use
 	names        map[nasName]toldName // part of the service's sessions
 	generation   uint64
-	leaving      bool // requests of a fallen backend wait for their turn to move
+	savedAt      uint64    // generation that saveFallen has seen
+	fallen       []*flight // scratch of saveFallen
+	arrived      int64     // flight.arrived of the last request
+	leaving      bool      // requests of a fallen backend wait for their turn to move
 	closing      bool
 	book         book
 	rng          *rand.ChaCha8
@@ -116,7 +119,7 @@ func newWorker(s *Service, v *view) *worker {
 		service: s, logger: s.logger, clock: s.now, started: s.base, view: v,
 		upstreams: map[*pool.Backend]*upstream{}, nases: map[netip.AddrPort]*upstream{}, names: map[nasName]toldName{},
 		sources: map[netip.Addr]*source{}, rng: rand.NewChaCha8(seed), probe: s.probe.Secret(), stateMark: s.stateMark,
-		generation: v.generation(),
+		generation: v.generation(), arrived: -1,
 	}
 	w.buffers.held = &s.held
 	w.table = newTable(w.rng.Uint64())

@@ -61,7 +61,7 @@ func (s *Spool) Next(queueID uint32) (*Delivery, bool) {
 		}
 		v, g, off := e.session, e.segment, e.off
 		now := s.now().Sub(s.base)
-		d := &Delivery{ID: e.id, Session: v.key, Class: e.class, Waited: max(0, now-e.born), Tries: v.tries, Sent: v.sent, e: e}
+		d := &Delivery{ID: e.id, Session: v.key, Class: e.class, Waited: max(0, now-e.born), Tries: v.tries, Sent: e.sent, e: e}
 		if v.tries > 0 {
 			d.Trying = max(0, now-v.firstTry)
 		}
@@ -145,7 +145,7 @@ func (s *Spool) Again(d *Delivery, after time.Duration, counted bool) {
 		s.index.settle(v, 0)
 		return
 	}
-	v.sent = d.Sent
+	d.e.sent = d.Sent
 	if counted {
 		if v.tries == 0 {
 			v.firstTry = now

@@ -4,10 +4,12 @@
 // It promises:
 //   - Append returns, and Submit's callback gets nil, only when the record is
 //     synced (R40). All that waits at the same moment shares one sync.
-//   - Records of one session are delivered in the order in which they were
-//     submitted, one at a time; different sessions do not wait for one another
-//     (R41). A record stays until Done, Cancel or Drop; one that is set aside
-//     stays too, out of its session's way.
+//   - Records of one session are delivered in the order in which they came
+//     (Record.Came; those of an earlier process: in which they were submitted),
+//     one at a time; different sessions do not wait for one another (R41). A
+//     record stays until Done, Cancel or Drop; one that is set aside stays too,
+//     out of its session's way. One that comes late goes before nothing that is
+//     on its way.
 //   - Nothing is merged or evicted (R43), unless Coalesce is on. What is near
 //     the bound is not admitted: above 90 % of MaxBytes no Interim, above 95 %
 //     no Start, above 100 % nothing.

@@ -27,6 +27,7 @@ type entry struct {
 	class      Class
 	state      state
 	cancelled  bool  // over when its delivery ends
+	sent       bool  // was on its way before
 	tries      uint8 // of a record that is set aside, as far as this process saw them
 }
 
@@ -40,7 +41,6 @@ type session struct {
 	until      time.Duration // not before this; only while it waits
 	heapAt     int           // place among those that wait, -1: does not
 	inReady    bool
-	sent       bool // its head was
 	tries      int
 	firstTry   time.Duration
 }
@@ -220,12 +220,35 @@ func (x *index) session(key uint64, queueID uint32) *session {
 	return v
 }
 
-// add puts a stored entry into its segment, its list and its session.
+// add puts a stored entry into its segment and its list.
 func (x *index) add(e *entry) {
 	e.state = stateQueued
 	e.segment.add(e)
 	x.list.add(e)
-	x.back(e)
+}
+
+// insert puts an entry into its session, before those that came later: its request may have waited longer for a backend, or
+// in another worker. What is on its way stays first.
+func (x *index) insert(e *entry) {
+	v := e.session
+	if v.tail == nil || v.tail.born <= e.born {
+		x.back(e)
+		return
+	}
+	v.queue.records++
+	p := v.head
+	if p.born > e.born && p.state != stateBusy {
+		e.follower, v.head = p, e
+		v.tries, v.firstTry = 0, 0
+		return
+	}
+	for p.follower != nil && p.follower.born <= e.born {
+		p = p.follower
+	}
+	e.follower, p.follower = p.follower, e
+	if e.follower == nil {
+		v.tail = e
+	}
 }
 
 // back puts an entry at the end of its session.
@@ -256,7 +279,7 @@ func (x *index) unlink(e *entry) {
 	v.queue.records--
 	if v.head == e {
 		v.head = e.follower
-		v.tries, v.firstTry, v.sent = 0, 0, false
+		v.tries, v.firstTry = 0, 0
 	} else {
 		for p := v.head; p != nil; p = p.follower {
 			if p.follower == e {

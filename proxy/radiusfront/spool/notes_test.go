@@ -71,6 +71,9 @@ func TestR40ADiskThatHangsTakesNothing(t *testing.T) {
 		if err := s.Submit(record(3, 3), nil); err != ErrHangs || s.Accepts() || s.Stats().Error != ErrHangs {
 			t.Errorf("after more than that: %v, %+v", err, s.Stats())
 		}
+		if n := s.Stats().Refused; n != [numClasses]uint64{} {
+			t.Errorf("%v were refused for want of room", n)
+		}
 		close(end)
 		if err := <-stored; err != nil {
 			t.Error(err)

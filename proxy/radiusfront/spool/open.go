@@ -270,6 +270,7 @@ func (r *recovery) finish() {
 			x.addAside(e)
 		} else {
 			x.add(e)
+			x.back(e) // not by its time: the wall clock may have been set between two records
 		}
 	}
 	for _, e := range all { // sessions of which every record is set aside

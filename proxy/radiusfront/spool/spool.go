@@ -92,8 +92,9 @@ type Record struct {
 	Queue   uint32 // records of different queues do not wait for one another
 	Class   Class
 	Data    []byte // 1 to 65536 bytes; Submit copies them
-	// Waited is for how long it has waited before: it counts as if it had waited here.
-	Waited time.Duration
+	// Came is when it came, by Options.Now: it has waited since, and goes before records of its session that came later and
+	// are not on their way yet. Zero: now.
+	Came time.Time
 }
 
 // Ref names a stored record for Cancel.
@@ -171,10 +172,10 @@ type Counts struct {
 	Cancelled uint64
 	Dropped   uint64 // by an operator
 	SetAside  uint64
-	Damaged   uint64 // stretches of segments, found at Open or when they were read
-	Refused   [numClasses]uint64
-	Failed    uint64 // records that the disk did not take
-	LostNotes uint64 // ends that the disk did not take: such records may be delivered again after a crash
+	Damaged   uint64             // stretches of segments, found at Open or when they were read
+	Refused   [numClasses]uint64 // by a spool that was full
+	Failed    uint64             // records that the disk did not take
+	LostNotes uint64             // ends that the disk did not take: such records may be delivered again after a crash
 }
 
 // Stats is what stands in the spool.
@@ -205,11 +206,16 @@ func (s *Spool) Submit(r Record, done func(Ref, error)) error {
 	size := int64(headerLen + len(r.Data))
 	s.mu.Lock()
 	if err := s.admit(r.Class, size); err != nil {
-		s.counts.Refused[r.Class]++
+		if errors.Is(err, ErrFull) || errors.Is(err, ErrClass) {
+			s.counts.Refused[r.Class]++
+		}
 		s.mu.Unlock()
 		return err
 	}
-	at := s.now().Add(-max(0, r.Waited))
+	at := s.now()
+	if !r.Came.IsZero() {
+		at = at.Add(-max(0, at.Sub(r.Came))) // the wall clock may have been set since it came
+	}
 	e := &entry{id: s.next, born: at.Sub(s.base), size: uint32(size), class: r.Class, off: uint32(len(s.batch.buf)), state: statePending}
 	s.next++
 	s.batch.buf = appendFrame(s.batch.buf, &s.salt, &frame{kind: kindRecord, class: r.Class, id: e.id, at: at.UnixNano(), session: r.Session, queue: r.Queue, payload: r.Data})

@@ -71,6 +71,44 @@ func TestR41OrderForEachSessionAndSideBySide(t *testing.T) {
 	}
 }
 
+// TestR41WhatCameEarlierGoesFirst: before what came later and was stored earlier, but for what is on its way.
+func TestR41WhatCameEarlierGoesFirst(t *testing.T) {
+	s := open(t, t.TempDir(), func(o *Options) { o.Coalesce = true })
+	came := func(c Class, at ...int) {
+		t.Helper()
+		for _, n := range at {
+			r := record(1, n)
+			r.Class, r.Came = c, s.base.Add(-time.Hour+time.Duration(n/10)*time.Second)
+			mustAppend(t, s, r)
+		}
+	}
+	came(Stop, 30, 10, 20, 31, 50, 40)
+	first, _ := s.Next(1)
+	s.Again(first, 0, true)
+	came(Stop, 0)
+	first, _ = s.Next(1)
+	if number(first.Data) != 0 || first.Tries != 0 || first.Sent {
+		t.Errorf("%+v", first)
+	}
+	first.Sent = true
+	came(Stop, -10) // the first is on its way
+	s.Again(first, 0, true)
+	if first, _ = s.Next(1); number(first.Data) != 0 || first.Tries != 1 || !first.Sent {
+		t.Errorf("%+v", first)
+	}
+	s.SetAside(first)
+	if err := s.Retry(first.Ref()); err != nil { // at the end, and it stays there
+		t.Fatal(err)
+	}
+	came(Interim, 70, 60, 80) // 60 is no newer one
+	if got := drain(t, s)[1]; !slices.Equal(got, []int{-10, 10, 20, 30, 31, 40, 50, 0, 60, 80}) {
+		t.Error(got)
+	}
+	if st := s.Stats(); st.Records != 0 || st.Coalesced != 1 || s.Has(1) || len(s.Queues()) != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestR41AcknowledgedOnesAreRemovedForGood(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -400,9 +438,9 @@ func TestR42WaitedCountsFromTheArrival(t *testing.T) {
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
 	s := open(t, dir, clock)
 	r := record(1, 1)
-	r.Waited = 2500 * time.Millisecond
+	r.Came = now.Add(-2500 * time.Millisecond)
 	mustAppend(t, s, r)
-	if d, ok := s.Next(1); !ok || d.Waited != r.Waited {
+	if d, ok := s.Next(1); !ok || d.Waited != 2500*time.Millisecond {
 		t.Fatalf("%+v", d)
 	}
 	if err := s.Close(); err != nil {

@@ -120,11 +120,12 @@ func (s *Spool) book(items []item, g *segment, at int64, err error) []Ref {
 		e.off += uint32(at)
 		e.segment = g
 		refs[i] = Ref{e: e, id: e.id}
-		if last := e.session.tail; s.coalesce && e.class == Interim && last != nil && last.state == stateQueued && last.class == Interim {
+		if last := e.session.tail; s.coalesce && e.class == Interim && last != nil && last.state == stateQueued && last.class == Interim && last.born <= e.born {
 			s.over(last)
 			s.counts.Coalesced++
 		}
 		s.index.add(e)
+		s.index.insert(e)
 	}
 	return refs
 }
