@@ -21,6 +21,9 @@ import (
 // or for the spool's disk: less than any NAS waits before it retransmits.
 const acctPatience = int64(2500 * time.Millisecond)
 
+// reopenTime is how often a spool that could not be opened is tried again.
+const reopenTime = 10 * time.Second
+
 // keeping is a record on its way to the disk. The worker goes on meanwhile; the
 // spool's goroutine puts it into the worker's letter box.
 type keeping struct {
@@ -227,15 +230,24 @@ func spoolDir(stateDir, service string) string {
 // openSpool opens the service's spool when it is wanted, or was and is not empty, and
 // not open. A service without its spool still serves; mu is held.
 func (s *Service) openSpool() {
+	if o, wanted := s.spoolOptions(); wanted {
+		sp, err := spool.Open(o)
+		s.adoptSpool(sp, o.Dir, err)
+	}
+}
+
+// spoolOptions are those of the service's spool; wanted is false where there is nothing to open. mu is held.
+func (s *Service) spoolOptions() (o spool.Options, wanted bool) {
 	c := &s.options.Config.Accounting
 	if s.options.StateDir == "" || s.spool.Load() != nil {
-		return
+		return o, false
 	}
 	dir := spoolDir(s.options.StateDir, s.options.Config.Name)
 	if (len(s.options.Config.Acct) == 0 || !c.Spool) && !spool.Exists(dir) {
-		return
+		s.spoolError = nil
+		return o, false
 	}
-	sp, err := spool.Open(spool.Options{
+	return spool.Options{
 		Dir: dir, Node: s.options.Node, MaxBytes: int64(c.SpoolMax), Coalesce: c.CoalesceInterim, Now: s.now,
 		OnState: func(err error) {
 			if err != nil {
@@ -244,11 +256,21 @@ func (s *Service) openSpool() {
 				s.logger.Info("accounting can be stored again")
 			}
 		},
-	})
-	s.spoolError = err
+	}, true
+}
+
+// adoptSpool takes what opening the spool gave. mu is held.
+func (s *Service) adoptSpool(sp *spool.Spool, dir string, err error) {
+	before := s.spoolError
+	s.spoolError, s.spoolTried = err, s.now()
 	if err != nil {
-		s.logger.Error("serving without the spool: accounting that no backend answers is not acknowledged; a reload tries again", zap.Error(err))
+		if before == nil || before.Error() != err.Error() {
+			s.logger.Error("serving without the spool: accounting that no backend answers is not acknowledged; it is tried again", zap.Duration("each", reopenTime), zap.Error(err))
+		}
 		return
+	}
+	if before != nil {
+		s.logger.Info("the spool is open: accounting can be stored")
 	}
 	st := sp.Stats()
 	if st.Records+st.Aside > 0 || st.Damaged > 0 {
@@ -261,6 +283,37 @@ func (s *Service) openSpool() {
 		s.seal.Store(&key)
 	}
 	s.spool.Store(sp)
+}
+
+// reopenSpool tries a spool that could not be opened again, now and then: who had its directory may have let go of it, as
+// a service of that name does that a reload took away; or its disk was mended. mu is held, but not while the disk is at work.
+func (s *Service) reopenSpool(now time.Time) {
+	if s.spoolError == nil || s.reopening || s.state != serving || now.Sub(s.spoolTried) < reopenTime {
+		return
+	}
+	o, wanted := s.spoolOptions()
+	if !wanted {
+		return
+	}
+	s.reopening = true
+	s.running.Go(func() {
+		sp, err := spool.Open(o)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reopening = false
+		if s.state != serving || s.spool.Load() != nil || o.Dir != spoolDir(s.options.StateDir, s.options.Config.Name) {
+			if err == nil {
+				_ = sp.Close() // nothing was stored in it
+			}
+			return // what happened meanwhile counts
+		}
+		if s.adoptSpool(sp, o.Dir, err); err != nil {
+			return
+		}
+		if err := s.updateSpool(); err != nil {
+			s.logger.Error("spooled accounting is not delivered", zap.Error(err)) // the workers' views were built from the same
+		}
+	})
 }
 
 // startDelivery starts the deliverer of an open spool once. mu is held.

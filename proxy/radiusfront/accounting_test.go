@@ -194,6 +194,30 @@ func TestR40WithoutItsDirectoryNothingIsAcknowledged(t *testing.T) {
 	}
 }
 
+// TestR40ASpoolThatCouldNotBeOpenedIsTriedAgain: a service of its name that a reload took away still had it.
+func TestR40ASpoolThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
+	dir, backend := t.TempDir(), newServer(t, silent)
+	parting, err := spool.Open(spool.Options{Dir: spoolDir(dir, "pppoe"), Node: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(t, withSpool(dir, setup{backends: []*server{backend}}))
+	f.setDown("b0", "acct")
+	if st := f.s.SpoolStats(); !st.Unopened {
+		t.Fatalf("%+v", st)
+	}
+	if err := parting.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(reopenTime)
+	f.untilSpool("an open spool", func(s *SpoolStats) bool { return !s.Unopened && s.Accepts })
+	newNAS(t, f.acctAddr()).exchange(acctOf(1, "a", acctStart))
+	f.untilStored(1)
+	if order := f.delivered(backend, "a", radwire.AttrAcctStatusType); !bytes.Equal(order, []byte{acctStart}) {
+		t.Errorf("%v", order)
+	}
+}
+
 func TestR41ALiveRecordJoinsItsSession(t *testing.T) {
 	backend := newServer(t, silent)
 	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))

@@ -56,6 +56,8 @@ type Service struct {
 	retired    []*listener   // left the configuration; open until what came by them is answered
 	deliverer  *deliverer    // of the spool
 	spoolError error         // why it could not be opened
+	spoolTried time.Time     // when that was tried last
+	reopening  bool          // it is tried at this moment
 	askedLive  atomic.Uint64 // records that were stored after backends had been asked in vain
 	state      lifecycle
 	stop       chan struct{}
@@ -381,11 +383,19 @@ func (s *Service) retire(kept []*listener, longest [NumKinds]time.Duration) {
 	}
 }
 
-// closeRetired closes the retired listeners whose time has come.
-func (s *Service) closeRetired() {
-	s.mu.Lock()
+// tidy does what is due of what mu guards; if somebody holds it, another time: requests wait for who calls this.
+func (s *Service) tidy() {
+	if !s.mu.TryLock() {
+		return
+	}
 	defer s.mu.Unlock()
 	now := s.now()
+	s.closeRetired(now)
+	s.reopenSpool(now)
+}
+
+// closeRetired closes the retired listeners whose time has come. mu is held.
+func (s *Service) closeRetired(now time.Time) {
 	s.retired = slices.DeleteFunc(s.retired, func(l *listener) bool {
 		if now.Before(l.until) {
 			return false

@@ -43,7 +43,7 @@ func (s *Service) janitor() {
 		idle := now.Sub(swept) >= idleTick-janitorTick/2
 		if idle {
 			swept = now
-			s.closeRetired()
+			s.tidy()
 		}
 		for _, w := range s.workers {
 			active := w.active.Load()

@@ -2,6 +2,7 @@ package radiusfront
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -119,6 +120,64 @@ func TestUpdateChangesABackendsSecretAndItsPools(t *testing.T) {
 	f.until("the old sockets closed", func(st *Stats) bool { return len(st.Upstreams) == 1 && st.Upstreams[0].Backend == "b1" })
 }
 
+// TestUpdateChangesASecretAlsoForWhatIsUnderWay: a request from before moves to a backend that nothing was sent to yet, and
+// all after it have the new secret too.
+func TestUpdateChangesASecretAlsoForWhatIsUnderWay(t *testing.T) {
+	mute := newServer(t, silent)
+	other := newServerWith(t, "new", func(r received) []byte { return r.respond(radius.CodeAccessAccept, "new") })
+	f := newFront(t, setup{backends: []*server{mute, other}, pool: ordered, radius: func(c *BackendConfig) { c.Secret = backendSecret }})
+	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
+	nas.send(req)
+	mute.wait(1)
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	rp := o.Pools["main"]
+	backends := maps.Clone(rp.Backends)
+	changed := backends["b1"]
+	changed.Secret = "new"
+	backends["b1"] = changed
+	rp.Backends = backends
+	o.Pools = map[string]RolePools{"main": rp}
+	if err := f.s.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	f.setDown("b0", "auth")
+	nas.verified(req, nas.receive(), nasSecret)
+	nas.exchange(pap(t, 2, "bob", "x"))
+}
+
+// TestUpdateHoldsUpNoRequest: time passes for requests while a reload takes its time, as it does that opens a large spool.
+func TestUpdateHoldsUpNoRequest(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	nas, req := newNAS(t, f.acctAddr()), acctOf(1, "a", acctStart)
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	nas.send(req)
+	backend.wait(1)
+	f.clock.advance(time.Duration(acctPatience))
+	nas.verified(req, nas.receive(), nasSecret)
+}
+
+// TestUpdateWaitsForNoDisk: the deliverer's lock is held while it reads a record, from a disk that may hang.
+func TestUpdateWaitsForNoDisk(t *testing.T) {
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{newServer(t, silent)}}))
+	d := f.s.deliverer
+	d.mu.Lock()
+	ended := make(chan error, 1)
+	go func() { ended <- f.s.Update(f.opts) }()
+	select {
+	case err := <-ended:
+		d.mu.Unlock()
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(testTimeout):
+		d.mu.Unlock()
+		t.Errorf("it waits, and then: %v", <-ended)
+	}
+}
+
 // TestUpdateUnderTraffic reloads, moves health and reads the books while
 // requests pass; every one is answered.
 func TestUpdateUnderTraffic(t *testing.T) {
@@ -232,7 +291,9 @@ func TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.clock.advance(10 * time.Second)
-	f.s.closeRetired()
+	f.s.mu.Lock()
+	f.s.closeRetired(f.clock.now())
+	f.s.mu.Unlock()
 	backend.send(accept(got[0]), got[0].from)
 	nas.verified(req, nas.receive(), nasSecret)
 }

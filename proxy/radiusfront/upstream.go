@@ -154,6 +154,9 @@ func (w *worker) upstream(b *pool.Backend, t *target, k Kind) *upstream {
 	if up := w.upstreams[b]; up != nil {
 		return up
 	}
+	if is := w.view.byPool[t.name]; is != nil {
+		t = is // the request's own may be of before a reload
+	}
 	peer := t.backends[b.Name()]
 	if peer == nil {
 		return nil

@@ -45,7 +45,7 @@ func spoolAlarms(sp *radiusfront.SpoolStats, damagedFiles int, stands func(name 
 		add(alarmSpoolForeign, "serving without a spool: %s", sp.Error)
 		return out
 	case sp.Unopened:
-		add(alarmSpoolUnopened, "serving without a spool until a reload opens it: %s", sp.Error)
+		add(alarmSpoolUnopened, "serving without a spool; it is tried again every ten seconds: %s", sp.Error)
 		return out
 	case sp.Error != "":
 		add(alarmSpoolDisk, "accounting that no server answers cannot be stored and is not acknowledged: %s", sp.Error)
