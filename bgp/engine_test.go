@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -412,6 +413,18 @@ func TestA12MemorySurvivesRestart(t *testing.T) {
 		mem, err := loadMemory(dir, epoch)
 		if err == nil {
 			t.Error("no error")
+		}
+		l := &life{t, newEngine(testSettings(a), mem, epoch)}
+		l.replay([]step{{0, svcUp, "withdrawn hold-down"}, {10 * s, nil, "announced"}})
+	})
+	t.Run("file of a later version", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, memoryFile), []byte(`{"version": 2, "running": false, "entries": {}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		mem, err := loadMemory(dir, epoch)
+		if err == nil || !strings.Contains(err.Error(), memoryFile) || !strings.Contains(err.Error(), "version 2") {
+			t.Error(err)
 		}
 		l := &life{t, newEngine(testSettings(a), mem, epoch)}
 		l.replay([]step{{0, svcUp, "withdrawn hold-down"}, {10 * s, nil, "announced"}})

@@ -30,13 +30,16 @@ type memEntry struct {
 	Flaps     []time.Time `json:"flaps,omitempty"` // times at which an announced route was lost for want of health
 }
 
-const memoryFile = "anycast.json"
+const (
+	memoryFile    = "anycast.json"
+	memoryVersion = 1
+)
 
 // loadMemory reads what the last run left in dir. A missing file is a first
 // start. A file that cannot be read is an error and yields an empty memory that
 // takes the last run's end for unclean, so that nothing is announced too early.
 func loadMemory(dir string, now time.Time) (*memory, error) {
-	m := &memory{Version: 1, Entries: map[string]*memEntry{}}
+	m := &memory{Version: memoryVersion, Entries: map[string]*memEntry{}}
 	if dir == "" {
 		return m, nil
 	}
@@ -48,8 +51,11 @@ func loadMemory(dir string, now time.Time) (*memory, error) {
 	if err == nil {
 		err = json.Unmarshal(b, m)
 	}
+	if err == nil && m.Version != memoryVersion {
+		err = fmt.Errorf("version %d is of another program than this one", m.Version)
+	}
 	if err != nil {
-		return &memory{Version: 1, Entries: map[string]*memEntry{}, unclean: now}, fmt.Errorf("reading flap memory %s: %w", path, err)
+		return &memory{Version: memoryVersion, Entries: map[string]*memEntry{}, unclean: now}, fmt.Errorf("reading flap memory %s: %w", path, err)
 	}
 	if m.Entries == nil {
 		m.Entries = map[string]*memEntry{}

@@ -329,7 +329,8 @@ func pageKeyboard(t *testing.T, s *stand) {
 	tab.Until(5*time.Second, "the backends' books open", `document.querySelector("details").open && document.querySelector("details table").innerText.includes("radius-2")`)
 }
 
-// pageNames puts a proxy before the node that gives things names which are markup. The node itself takes no such name.
+// pageNames puts a proxy before the node that gives things names which are markup (the node itself takes no such name),
+// and that raises one alarm about two services.
 func pageNames(t *testing.T, s *stand) {
 	target, err := url.Parse(s.page)
 	if err != nil {
@@ -338,6 +339,7 @@ func pageNames(t *testing.T, s *stand) {
 	evil := strings.NewReplacer(
 		`"dns-1"`, `"<script>window.owned=1</script>"`, `"resolvers/dns-1 (dns)"`, `"<img src=x onerror=window.owned=2>"`,
 		`"pppoe"`, `"<svg onload=window.owned=3>"`, `"core-1"`, `"<b>core</b>"`, `"dns-vip"`, `"javascript:window.owned=4"`, `"lab"`, `"</title><script>window.owned=5</script>"`,
+		`"alarms":[]`, `"alarms":[{"name":"spool-full","subject":"adsl","since":null,"text":"is full"},{"name":"spool-full","subject":"<i>ftth</i>","since":null,"text":"is full"}]`,
 	)
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -378,6 +380,7 @@ func pageNames(t *testing.T, s *stand) {
 	for selector, words := range map[string]string{
 		"#service-list": "<svg onload=window.owned=3>", "#neighbor-list": "<b>core</b>", "#anycast-list": "javascript:window.owned=4",
 		"#event-list": "<img src=x onerror=window.owned=2>", "#node-name": "</title><script>window.owned=5</script>", "#chart-list": "<script>window.owned=1</script>",
+		"#troubles": "adsl: is full", "#now": "<i>ftth</i>: is full",
 	} {
 		if got := tab.Text(selector); !strings.Contains(got, words) {
 			t.Errorf("%s does not show %q:\n%.500s", selector, words, got)

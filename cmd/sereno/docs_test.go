@@ -134,11 +134,64 @@ func TestCommandsInTheDocumentsParse(t *testing.T) {
 			line := strings.NewReplacer("[--watch]", "--watch", " …", " node", "'", "", `"`, "").Replace(m[1])
 			line, _, _ = strings.Cut(line, "  (")
 			seen++
-			t.Run(name+": "+m[1], func(t *testing.T) { example(t, tree(admin.Build{}), line) })
+			t.Run(name+": "+m[1], func(t *testing.T) {
+				example(t, tree(admin.Build{}), line)
+				if strings.HasPrefix(line, "sereno drain node") && !strings.Contains(line, "--force") {
+					t.Error("it would be refused: the node's last announced entry is among them (O12)")
+				}
+			})
 		}
 	}
 	if seen < 40 {
 		t.Fatalf("found only %d commands in the documents", seen)
+	}
+}
+
+// Every command that the web page tells somebody to type is one that does something.
+func TestCommandsOnTheWebPageParse(t *testing.T) {
+	scripts, err := filepath.Glob("internal/admin/page/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`"(sereno [a-z][^"]*)"`).FindAllStringSubmatch(string(text), -1) {
+			seen++
+			line := strings.Fields(m[1])
+			if strings.HasSuffix(m[1], " ") { // a name follows
+				line = append(line, "node")
+			}
+			found, args, err := tree(admin.Build{}).Find(line[1:])
+			if err == nil {
+				err = found.ParseFlags(args)
+			}
+			if err == nil {
+				err = found.ValidateArgs(found.Flags().Args())
+			}
+			if err != nil || found.HasSubCommands() {
+				t.Errorf("%s says %q: %v", path, m[1], err)
+			}
+		}
+	}
+	if seen < 4 {
+		t.Fatalf("found only %d commands on the page", seen)
+	}
+}
+
+// The manual page knows every command.
+func TestTheManualPageHasEveryCommand(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/man/sereno.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range commands {
+		if !regexp.MustCompile(`(?m)^\.BR? (\w+ ", " )?` + name + `( |$)`).Match(text) {
+			t.Errorf("there is no %s", name)
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -144,7 +146,7 @@ func (s *Server) replace(kind, address string) (*door, error) {
 		return nil, nil
 	}
 	if old != nil && old.address == address {
-		return old, nil
+		return s.restored(old), nil
 	}
 	d, err := s.openDoor(kind, address)
 	if old == nil || kind != doorListen || !errors.Is(err, syscall.EADDRINUSE) || !samePort(address, old.listener.Addr().String()) {
@@ -162,6 +164,23 @@ func (s *Server) replace(kind, address string) (*door, error) {
 		s.open[kind] = again
 	}
 	return nil, errors.Join(err, reopenErr)
+}
+
+// restored is the door again, or a new one in its place where somebody has deleted the file of its socket: nobody could
+// come in any more.
+func (s *Server) restored(old *door) *door {
+	if old.kind != doorSocket {
+		return old
+	}
+	if _, err := os.Lstat(old.address); !errors.Is(err, fs.ErrNotExist) {
+		return old
+	}
+	d, err := s.openDoor(doorSocket, old.address)
+	if err != nil {
+		s.log.Warn("admin: the socket's file is gone and cannot be made anew", zap.Error(err))
+		return old
+	}
+	return d
 }
 
 func samePort(a, b string) bool {

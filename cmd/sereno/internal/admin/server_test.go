@@ -206,6 +206,40 @@ func TestO04DoorsChangeInAReload(t *testing.T) {
 	}
 }
 
+// A reload makes the socket anew whose file somebody has deleted, and leaves alone what somebody has put in its place.
+func TestO04AReloadBringsADeletedSocketBack(t *testing.T) {
+	s := startServer(t, nil)
+	doors := s.wanted
+	for range 2 {
+		if err := os.Remove(s.socket); err != nil {
+			t.Fatal(err)
+		}
+		s.overSocket.CloseIdleConnections()
+		if err := s.Update(doors); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, _ := ask(t, s.overSocket, "GET", "http://node/healthz"); code != 200 {
+			t.Fatalf("over the new socket: %d", code)
+		}
+		if file, err := os.Lstat(s.socket); err != nil || file.Mode() != fs.ModeSocket|0o660 {
+			t.Errorf("the new socket: %v, %v", file, err)
+		}
+	}
+	if err := os.Remove(s.socket); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.socket, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(doors); err != nil {
+		t.Error(err)
+	}
+	closeServer(t, s)
+	if b, err := os.ReadFile(s.socket); err != nil || string(b) != "precious" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestO22EventsAreStreamed(t *testing.T) {
 	s := startServer(t, func(_ *Options, l *limits) { l.keepalive = 20 * time.Millisecond })
 	s.Publish(Event{At: Instant{time.UnixMilli(1500)}, Kind: EventBackend, Name: "first"})

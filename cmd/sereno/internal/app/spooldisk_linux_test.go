@@ -20,7 +20,12 @@ import (
 // smallDisk puts the spool of pppoe on a file system of its own.
 func (s *site) smallDisk(options string) string {
 	s.t.Helper()
-	dir := filepath.Join(s.dir, "state", "spool", "pppoe")
+	return s.disk(filepath.Join(s.dir, "state", "spool", "pppoe"), options)
+}
+
+// disk is a file system of its own, mounted at dir.
+func (s *site) disk(dir, options string) string {
+	s.t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
@@ -144,4 +149,35 @@ func TestR40AReadOnlyDirectoryIsAnAlarm(t *testing.T) {
 	if !s.acknowledged("stored") {
 		t.Error("it is open, and nothing is acknowledged")
 	}
+}
+
+// TestANodeStartsOnAReadOnlyDisk: a disk that the kernel has made read-only after an error keeps no node from starting: it
+// answers, what it lacks is an alarm, and a second one is turned away all the same. A reload uses the disk that is mended.
+func TestANodeStartsOnAReadOnlyDisk(t *testing.T) {
+	s := newSite(t)
+	dir := s.disk(filepath.Join(s.dir, "state"), "size=64m")
+	s.start()
+	s.stop()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if err := asks(s.dns, "www.example.com"); err != nil {
+		t.Error(err)
+	}
+	s.login("alice")
+	until(t, 5*time.Second, "the alarms", func() bool { return s.standing() == "spool-unopened/pppoe state-unwritable/" })
+	if s.logged("the books of availability cannot be written; the node goes on", "", "") != 1 {
+		t.Error("nobody is told of the books")
+	}
+	logs := s.logs
+	if _, err := s.tryStart(); err == nil || !strings.Contains(err.Error(), "another sereno is running with node.state_dir") {
+		t.Errorf("a second node: %v", err)
+	}
+	s.logs = logs
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.mustReload()
+	until(t, 5*time.Second, "the end of the first", func() bool { return !strings.Contains(s.standing(), "spool-unopened") })
 }

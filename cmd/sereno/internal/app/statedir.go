@@ -21,7 +21,13 @@ func openStateDir(path string) (*stateDir, error) {
 	if err := os.MkdirAll(path, 0o750); err != nil {
 		return nil, unusable(err)
 	}
-	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	name := filepath.Join(path, "lock")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o640)
+	if errors.Is(err, unix.EROFS) {
+		// A disk that the kernel has made read-only after an error. What it holds is read, what needs it is an alarm, and
+		// answers need none of it.
+		f, err = os.Open(name)
+	}
 	if err != nil {
 		return nil, unusable(err)
 	}

@@ -18,7 +18,10 @@ export function troubles(s, last) {
     const because = why(a.reason) + (a.waits_for ? ": " + a.waits_for : "");
     add(lvl, "anycast " + a.name, `Route ${a.name} (${a.prefixes.join(", ")}) is ${a.state}`, because, a.since, "sereno explain anycast " + a.name);
   }
-  for (const a of s.alarms) add("warn", "alarm " + a.name + " " + a.text, "Alarm " + a.name, a.text, a.since);
+  for (const a of s.alarms) {
+    const about = a.subject && !a.text.startsWith(a.subject) ? a.subject + ": " : "";
+    add("warn", "alarm " + a.name + " " + a.subject, "Alarm " + a.name, about + a.text, a.since);
+  }
   for (const n of s.bgp.neighbors) {
     const told = s.alarms.some((a) => a.text.startsWith(n.name + " "));
     if (n.state !== "established" && !told) add(level(n.state), "neighbor " + n.name, `BGP session with ${n.name} (${n.address}) is ${n.state}`, n.last_error, n.since);
@@ -35,7 +38,7 @@ export function troubles(s, last) {
     if (records > 0) {
       const age = last.get(v.name)?.spool_oldest_seconds ?? v.spool.oldest_seconds;
       const oldest = age > 0 ? "the oldest for " + long(age) : "";
-      add("warn", "spool " + v.name, `${plural(records, "accounting record")} of ${v.name} wait on disk for a backend`, oldest, "", "sereno spool");
+      add("warn", "spool " + v.name, `${plural(records, "accounting record")} of ${v.name} wait on disk for a backend`, oldest, "", "sereno spool list");
     }
   }
   return out.sort((a, b) => (graver(a.level, b.level) ? -1 : graver(b.level, a.level) ? 1 : 0));
