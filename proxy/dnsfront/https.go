@@ -160,21 +160,20 @@ func (l *listener) ask(ctx context.Context, dest udp.Dest, m []byte, wait *httpA
 		return nil, http.StatusInternalServerError
 	case missed:
 		s.workers[post.hash%uint64(len(s.workers))].post(post)
-	case answered, exempt: // it is there, unless the connection has been let go
 		select {
-		case out = <-wait.ch: // also while the service stops
+		case out = <-wait.ch:
 			return out, 0
-		default:
-			return nil, http.StatusServiceUnavailable
+		case <-ctx.Done():
+		case <-s.stop:
 		}
+	case answered, exempt: // it is there, unless the connection has been let go
 	}
 	select {
-	case out = <-wait.ch:
+	case out = <-wait.ch: // also while the service stops
 		return out, 0
-	case <-ctx.Done():
-	case <-s.stop:
+	default:
+		return nil, http.StatusServiceUnavailable
 	}
-	return nil, http.StatusServiceUnavailable
 }
 
 // leastTTL is the least TTL of an answer in seconds, 0 if it has no record.

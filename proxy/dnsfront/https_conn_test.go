@@ -16,6 +16,8 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"sereno/proxy/udp"
 )
 
 // http2Bytes makes what a client over HTTP/2 sends, as it likes.
@@ -124,6 +126,39 @@ func TestWhoCancelsSomeRequestsStays(t *testing.T) {
 	x.settle(gone, 1)
 	if _, err := other.Read(make([]byte, 1)); x.refused[RefusedCancelled].Load() != 1 || !errors.Is(err, io.EOF) {
 		t.Errorf("one cancelled request too many: %d times let go, %v", x.refused[RefusedCancelled].Load(), err)
+	}
+}
+
+// TestCloseGivesAnswersThatAreThereOverHTTPS: a request whose answer is there gets it while the service stops, not now and
+// then: one that was made at once, and one that a backend gave.
+func TestCloseGivesAnswersThatAreThereOverHTTPS(t *testing.T) {
+	f := newFront(t, setup{})
+	s, err := New(f.opts) // never started: nobody else closes stop
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	close(s.stop)
+	l := &listener{s: s, transport: HTTPS}
+	ctx := withConn(t.Context(), &httpsConn{x: &s.streams})
+	dest := udp.Dest{Peer: netip.MustParseAddrPort("127.0.0.1:4567")}
+	own := asking("id.server.", dns.TypeTXT)
+	own.Question[0].Qclass = dns.ClassCHAOS
+	for i := range 32 { // either would do by chance each second time
+		if out, status := l.ask(ctx, dest, packed(t, own), s.streams.newAnswer(ctx)); out == nil {
+			t.Fatalf("%d: its own answer: status %d", i, status)
+		}
+		wait := s.streams.newAnswer(ctx)
+		if !wait.deliver([]byte("a backend's")) {
+			t.Fatal("not delivered")
+		}
+		if out, status := l.ask(ctx, dest, packed(t, asking("www.example.", dns.TypeA)), wait); string(out) != "a backend's" {
+			t.Fatalf("%d: a backend's answer: status %d", i, status)
+		}
 	}
 }
 

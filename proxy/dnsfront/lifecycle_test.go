@@ -274,6 +274,36 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	f.load.Store(0)
 }
 
+// TestCloseTakesTheCacheFromNobodyWhoHoldsABook: a request over HTTPS that Close does not wait for any more may still be
+// looking into the cache, whose memory the system takes back.
+func TestCloseTakesTheCacheFromNobodyWhoHoldsABook(t *testing.T) {
+	f := newFront(t, setup{})
+	f.ask(asking("www.example.", dns.TypeA))
+	key := cacheKey("www.example.")
+	hash := f.hash(key)
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() {
+			var h hit
+			buf := make([]byte, 512)
+			for gone := false; !gone; {
+				x := &f.async[i]
+				x.mu.Lock()
+				if c := f.settings.Load().cache; c != nil {
+					c.get(key, hash, firstTick, buf, len(buf), true, 30, &h)
+				} else {
+					gone = true
+				}
+				x.mu.Unlock()
+			}
+		})
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+}
+
 func TestBackendsThatLeaveThePoolAreForgotten(t *testing.T) {
 	f := newFront(t, setup{workers: 1})
 	for i := range 20 {

@@ -275,12 +275,13 @@ func (s *Service) Close(ctx context.Context) error {
 	s.done.Wait()
 	s.abandon()
 	errs = append(errs, s.saveSnapshot(set))
-	if set.cache != nil {
-		set.cache.close()
-	}
 	without := *set
 	without.cache, without.listeners = nil, nil
 	s.settings.Store(&without)
+	s.barrier() // for a request over HTTPS that was not waited for
+	if set.cache != nil {
+		set.cache.close()
+	}
 	return errors.Join(errs...)
 }
 
