@@ -41,12 +41,17 @@ func (a *ask) take(q *dnswire.Query, t Transport, udpSize int) {
 	}
 }
 
-// room is how many octets an answer may have before OPT is added.
+// room is how many octets an answer may have before OPT is added. Over UDP it leaves room for
+// the cookie too: who has had one may take an answer without it for a forged one (RFC 7873 §5.3).
 func (a *ask) room() int {
+	n := int(a.limit)
 	if a.opt {
-		return int(a.limit) - dnswire.OPTLen
+		n -= dnswire.OPTLen
 	}
-	return int(a.limit)
+	if a.cookieOK && a.transport == UDP {
+		n -= cookieOption
+	}
+	return n
 }
 
 // extra is what goes into the answer's OPT besides the size.
@@ -93,7 +98,7 @@ func (s *Service) addOPT(set *settings, buf []byte, n int, a *ask, rcode int, ed
 	msg := dnswire.AddOPT(buf[:n], set.cfg.UDPSize, rcode, a.do, nil)
 	options := len(msg)
 	left := int(a.limit) - options
-	if a.cookieOK && 4+fullCookie <= left {
+	if a.cookieOK && cookieOption <= left {
 		msg = dnswire.AppendOption(msg, dnswire.OptionCookie, a.cookie[:])
 	}
 	if a.keepalive && len(msg)-options+6 <= left {

@@ -213,6 +213,9 @@ func (c *cache) put(key []byte, hash uint64, now tick, a *answer) bool {
 	return c.shard(hash).put(key, uint32(hash), now, a)
 }
 
+// forget drops the answer to key.
+func (c *cache) forget(key []byte, hash uint64) { c.shard(hash).forget(key, uint32(hash)) }
+
 // failed notes that a refresh of a stale answer failed: until then it is given at once
 // (RFC 8767 §5, "failure recheck timer").
 func (c *cache) failed(key []byte, hash uint64, until tick) {

@@ -310,6 +310,14 @@ func (s *shard) failed(key []byte, hash uint32, until tick) {
 	}
 }
 
+func (s *shard) forget(key []byte, hash uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.find(key, hash); i >= 0 {
+		s.drop(i)
+	}
+}
+
 func (s *shard) flush(name []byte, subtree bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

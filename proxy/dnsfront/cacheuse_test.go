@@ -195,6 +195,15 @@ func TestD24NXDomainIsFinalAtOnce(t *testing.T) {
 	}
 }
 
+// Who asked a backend was not without one, though no other is left for a second attempt.
+func TestD24NobodyElseToAskIsNoQuestionWithoutABackend(t *testing.T) {
+	f := newFront(t, setup{backends: 1})
+	f.ask(asking("fail.example.", dns.TypeA))
+	if u := f.Stats().Upstream; u.Asked != 1 || u.NoBackend != 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestD24FailureOfTheFirstIsGivenWhenTheSecondIsSilent(t *testing.T) {
 	f := newFront(t, setup{pool: func(c *pool.Config) {
 		c.Balance, c.AttemptTimeout, c.Timeout, c.Attempts = "ordered", 50*time.Millisecond, 300*time.Millisecond, 2
@@ -412,6 +421,32 @@ func TestD35FreshNXDomainReplacesStaleData(t *testing.T) {
 	}
 	for range 2 {
 		if m := f.askE("www.example."); m.Rcode != dns.RcodeNameError || ede(m) != -1 {
+			t.Error(m)
+		}
+	}
+}
+
+// What says that there is nothing replaces an expired answer also where it cannot be stored itself, without a SOA (D33): a
+// name that the backends block is not given while they are down.
+func TestD35NegativeAnswersWithoutASOAReplaceStaleDataToo(t *testing.T) {
+	f := newFront(t, setup{})
+	for name, rcode := range map[string]int{"gone.example.": dns.RcodeNameError, "empty.example.": dns.RcodeSuccess} {
+		reply := func(rcode int) {
+			for _, r := range f.resolvers {
+				r.set(func(q *request) [][]byte { return [][]byte{packed(q.r.t, q.reply(rcode))} })
+			}
+		}
+		for _, r := range f.resolvers {
+			r.set(normal)
+		}
+		f.askE(name)
+		f.later(400 * time.Second)
+		reply(rcode)
+		if m := f.askE(name); m.Rcode != rcode || len(m.Answer) != 0 {
+			t.Error(m)
+		}
+		reply(dns.RcodeServerFailure)
+		if m := f.askE(name); m.Rcode != dns.RcodeServerFailure || ede(m) == int(dns.ExtendedErrorCodeStaleAnswer) {
 			t.Error(m)
 		}
 	}

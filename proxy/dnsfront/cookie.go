@@ -18,8 +18,9 @@ import (
 const (
 	clientCookie = 8
 	fullCookie   = 24
-	cookieFuture = 300  // seconds that a cookie may be ahead of our clock (RFC 9018 §4.3)
-	cookieMaxAge = 3600 // seconds that it is good for
+	cookieOption = 4 + fullCookie // with code and length
+	cookieFuture = 300            // seconds that a cookie may be ahead of our clock (RFC 9018 §4.3)
+	cookieMaxAge = 3600           // seconds that it is good for
 )
 
 // cookieSecrets are the secrets of one service: the first signs, all verify.

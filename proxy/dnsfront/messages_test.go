@@ -2,9 +2,11 @@ package dnsfront
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -177,6 +179,59 @@ func TestD05UnknownTypesPassByteForByte(t *testing.T) {
 		if !ok || rr.Rdata != "c0ffee00c00c" || rr.Hdr.Rrtype != 65280 {
 			t.Error(m)
 		}
+	}
+}
+
+// TestD05RecordsPassByteForByte: what a backend puts into records is not looked into, whatever it looks like: pointers,
+// upper case, parameters out of order, nothing at all; in every section, and behind OPT.
+func TestD05RecordsPassByteForByte(t *testing.T) {
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	opt := "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+	records := func(ttl uint32, opt string) (out []byte) {
+		add := func(owner string, typ uint16, rdata string) {
+			out = binary.BigEndian.AppendUint16(append(out, owner...), typ)
+			out = binary.BigEndian.AppendUint32(append(out, 0, 1), ttl)
+			out = append(binary.BigEndian.AppendUint16(out, uint16(len(rdata))), rdata...)
+		}
+		add("\xc0\x0c", 65281, string(every))
+		add("\x03WwW\x07eXample\x00", 65281, "")
+		add("\xc0\x0c", 65281, "\xc0\x0c\xc0\xff\x3f")
+		add("\x00", 65282, "\xc0\x0c")
+		add("\xc0\x0c", 65, "\x00\x01\x03FOO\x00\x00\x03\x00\x02\x01\xbb\x00\x01\x00\x03\x02h2") // port before ALPN
+		out = append(out, opt...)
+		add("\xc0\x0c", 65283, "\xc0\xff")
+		return out
+	}
+	f := newFront(t, setup{handle: func(q *request) [][]byte {
+		out := append(q.raw[:2:2], 0x81, 0x80, 0, 1, 0, 3, 0, 1, 0, 3)
+		out = append(out, q.raw[12:12+13+4]...)
+		return [][]byte{append(out, records(300, opt)...)}
+	}})
+	want := records(0, "")
+	for range 2 { // a miss and a hit
+		for name, q := range map[string]*dns.Msg{"without OPT": asking("www.example.", 65281), "with OPT": withOPT(asking("www.example.", 65281), 1232, false),
+			"with DO": withOPT(asking("www.example.", 65281), 1232, true)} {
+			c := f.stream()
+			writeFrame(t, c, packed(t, q))
+			for way, out := range map[string][]byte{"UDP": f.send(packed(t, q), 5*time.Second), "TCP": readFrame(t, c)} {
+				var r dnswire.Reply
+				if err := dnswire.ParseReply(out, &r); err != nil || r.OPT.Present != (q.IsEdns0() != nil) || len(r.TTLs) != 6 {
+					t.Fatalf("%s over %s: %v, %x", name, way, err, out)
+				}
+				for _, at := range r.TTLs {
+					clear(out[at : at+4])
+				}
+				if got := bytes.TrimSuffix(out[12+13+4:], out[r.OPT.Record.Off:][:r.OPT.Record.Len]); !bytes.Equal(got, want) {
+					t.Errorf("%s over %s:\n%x, want\n%x", name, way, got, want)
+				}
+			}
+		}
+	}
+	if n := f.asked(); n != 2 {
+		t.Errorf("asked %d times", n)
 	}
 }
 
@@ -380,6 +435,25 @@ func TestD15BackendsExtendedErrorsPass(t *testing.T) {
 		}
 	}
 	f.ask(asking("www.example.", dns.TypeA))
+}
+
+// TestD15LongTextsAreCut: what says why is kept, and as much of its text as there is room for.
+func TestD15LongTextsAreCut(t *testing.T) {
+	text := strings.Repeat("é", 200)
+	f := newFront(t, setup{handle: func(q *request) [][]byte {
+		m := q.reply(dns.RcodeServerFailure)
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_EDE{InfoCode: 6, ExtraText: text}, &dns.EDNS0_EDE{InfoCode: 7, ExtraText: text}}
+		return [][]byte{packed(q.r.t, m)}
+	}})
+	for i := range 2 {
+		m := f.ask(withOPT(asking("www.example.", dns.TypeA), 1232, false))
+		if ede(m) != 6 {
+			t.Fatalf("%d: %s", i, m)
+		}
+		if got := m.IsEdns0().Option[0].(*dns.EDNS0_EDE).ExtraText; len(got) < 100 || !strings.HasPrefix(text, got) {
+			t.Errorf("%d: %q", i, got)
+		}
+	}
 }
 
 func TestA07SelfProbeIsExempt(t *testing.T) {

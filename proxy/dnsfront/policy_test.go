@@ -228,6 +228,32 @@ func TestD13CookiesEndHere(t *testing.T) {
 	}
 }
 
+// TestD13AnAnswerIsTruncatedRatherThanWithoutItsCookie: who has had a cookie may take an answer without one for a forged
+// one (RFC 7873 §5.3).
+func TestD13AnAnswerIsTruncatedRatherThanWithoutItsCookie(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cookies")
+	if err := os.WriteFile(file, []byte("000102030405060708090a0b0c0d0e0f\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(t, setup{config: func(c *Config) { c.CookieSecretFile = file }, handle: func(q *request) [][]byte {
+		m := q.reply(dns.RcodeSuccess)
+		for i := range 40 {
+			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.msg.Question[0].Name, Rrtype: 1, Class: 1, Ttl: 60}, A: net.IPv4(192, 0, 2, byte(i))})
+		}
+		return [][]byte{packed(q.r.t, m)}
+	}})
+	const whole = 12 + 17 + 40*16 + 11 + 28 // with OPT and cookie
+	for range 2 {                           // a miss and a hit
+		for size, records := range map[uint16]int{whole - 28: 0, whole - 1: 0, whole: 40} {
+			q := withCookie("www.example.", "0123456789abcdef")
+			q.IsEdns0().SetUDPSize(size)
+			if m := f.ask(q); len(m.Answer) != records || m.Truncated != (records == 0) || len(cookieOf(m)) != 2*fullCookie {
+				t.Errorf("with a size of %d: %d records, TC %v, cookie %q", size, len(m.Answer), m.Truncated, cookieOf(m))
+			}
+		}
+	}
+}
+
 func TestD14KeepaliveOnTCPOnly(t *testing.T) {
 	f := newFront(t, setup{})
 	q := withOPT(asking("www.example.", dns.TypeA), 1232, false)
@@ -338,6 +364,28 @@ func TestD61PrefixesShareABucket(t *testing.T) {
 	}
 	for i := range 1 << 20 { // a flood of prefixes needs no memory
 		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), int64(i))
+	}
+}
+
+// TestD61StrangersMeetSilenceHoweverOftenTheyAsk: with `deny: drop` nothing goes to an address outside `allow`, which may
+// be a victim's.
+func TestD61StrangersMeetSilenceHoweverOftenTheyAsk(t *testing.T) {
+	f := newFront(t, setup{config: func(c *Config) {
+		c.Allow, c.Deny, c.RateLimit.QueriesPerSecond = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "drop", 1
+	}})
+	c, err := net.Dial("udp", f.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 10 {
+		if _, err := c.Write(packed(t, asking("www.example.", dns.TypeA))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the queries", func() bool { return f.Stats().Queries[UDP] == 10 })
+	if s := f.Stats(); s.TotalAnswers() != 0 || s.Drops[UDP][DropNotAllowed] != 10 {
+		t.Errorf("%d answers, drops %v", s.TotalAnswers(), s.Drops[UDP])
 	}
 }
 

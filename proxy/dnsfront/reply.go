@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"time"
+	"unicode/utf8"
 
 	"sereno/proxy/dnswire"
 	"sereno/proxy/pool"
@@ -214,19 +215,34 @@ func (w *worker) answer(f *flight, data []byte) {
 }
 
 // keepOptions appends the backend's extended errors, which are passed on to clients
-// (RFC 8914 §3), as far as they fit; and the scope of a subnet that was forwarded
-// (RFC 7871 §7.2.1).
+// (RFC 8914 §3), as far as they fit, their texts cut if need be; and the scope of a subnet
+// that was forwarded (RFC 7871 §7.2.1).
 func keepOptions(dst, m []byte, r *dnswire.Reply, subnet bool) []byte {
 	if r.OPT.Data.Len == 0 {
 		return dst
 	}
 	dnswire.EachOption(r.OPT.Data.In(m), func(code uint16, data []byte) bool {
-		if (code == dnswire.OptionEDE && len(data) >= 2 || subnet && code == dnswire.OptionECS) && len(dst)+4+len(data) <= maxEDE {
+		left := maxEDE - len(dst) - 4
+		if code == dnswire.OptionEDE && left >= 2 {
+			data = cutText(data, left)
+		}
+		if (code == dnswire.OptionEDE && len(data) >= 2 || subnet && code == dnswire.OptionECS) && len(data) <= left {
 			dst = dnswire.AppendOption(dst, code, data)
 		}
 		return true
 	})
 	return dst
+}
+
+// cutText leaves at most n octets of an extended error, n 2 at least, and no part of a character.
+func cutText(data []byte, n int) []byte {
+	if len(data) <= n {
+		return data
+	}
+	for n > 2 && !utf8.RuneStart(data[n]) {
+		n--
+	}
+	return data[:n]
 }
 
 // store sets the answer's TTLs as the configuration wants them and puts it into the
@@ -257,8 +273,13 @@ func (w *worker) store(f *flight, r *dnswire.Reply, ans *answer) {
 	default: // REFUSED and the rest say something about the backend, not about the name
 		dnswire.ClampTTLs(ans.msg, r.TTLs, 0, set.maxTTL)
 	}
-	if ans.life = life; life > 0 && set.cache != nil && f.cacheable() {
+	ans.life = life
+	switch {
+	case set.cache == nil, !f.cacheable():
+	case life > 0:
 		set.cache.put(f.key, f.hash, w.t.tick, ans)
+	case r.Negative(): // what it says replaces what there was all the same (D35)
+		set.cache.forget(f.key, f.hash)
 	}
 }
 

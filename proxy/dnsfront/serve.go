@@ -127,6 +127,11 @@ func (t *turn) undesired(transport Transport, peer *udp.Dest) (Drop, bool) {
 // gate asks who may ask, how much, and whether the message is well-formed.
 func (s *Service) gate(t *turn, client netip.Addr, m, out []byte) (n int, r result, done bool) {
 	set, q, transport, problem := t.set, &t.q, t.a.transport, t.problem
+	allowed := set.allow.contains(client)
+	if !allowed && set.denyDrop { // before the limit, which answers every second query
+		t.book.dropped(transport, DropNotAllowed)
+		return 0, dropped, true
+	}
 	proven := s.cookie(t, m, client)
 	if set.limiter != nil && transport == UDP && !proven {
 		switch set.limiter.take(client, t.now) {
@@ -140,11 +145,7 @@ func (s *Service) gate(t *turn, client netip.Addr, m, out []byte) (n int, r resu
 	}
 	rcode, ede := -1, noEDE
 	switch {
-	case !set.allow.contains(client):
-		if set.denyDrop {
-			t.book.dropped(transport, DropNotAllowed)
-			return 0, dropped, true
-		}
+	case !allowed:
 		rcode, ede = dnswire.Refused, dnswire.EDEProhibited
 	case q.OPT.HasCookie && !goodCookieLength(q.OPT.Cookie.Len):
 		rcode = dnswire.FormErr

@@ -252,6 +252,39 @@ func TestD51DNSOverHTTPS(t *testing.T) {
 	}
 }
 
+// TestD60DropOverConnections: with `deny: drop` who may not ask gets no answer over a connection either. It ends; over
+// HTTPS a status says why.
+func TestD60DropOverConnections(t *testing.T) {
+	f, dot, doh, _, roots := secured(t, func(c *Config) { c.Allow, c.Deny = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "drop" })
+	raw := packed(t, asking("www.example.", dns.TypeA))
+	for transport, c := range map[Transport]net.Conn{TCP: f.stream(), TLS: dialTLS(t, dot, &tls.Config{RootCAs: roots})} {
+		writeFrame(t, c, raw)
+		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d octets, %v", transport, n, err)
+		}
+	}
+	r, err := client8484(roots, t).Post("https://"+doh.String()+"/dns-query", mediaType, bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Body.Close()
+	if r.StatusCode != http.StatusForbidden {
+		t.Error(r.Status)
+	}
+	s := f.Stats()
+	for _, transport := range []Transport{TCP, TLS, HTTPS} {
+		if s.Queries[transport] != 1 || s.Drops[transport][DropNotAllowed] != 1 {
+			t.Errorf("%s: %d queries, drops %v", transport, s.Queries[transport], s.Drops[transport])
+		}
+	}
+	if n := f.asked(); n != 0 {
+		t.Errorf("a backend was asked %d times", n)
+	}
+}
+
 func TestD51ChangedCertificateIsTakenUp(t *testing.T) {
 	f, dot, _, dir, _ := secured(t, nil)
 	serial := func() string {

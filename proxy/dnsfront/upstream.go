@@ -129,11 +129,11 @@ func (w *worker) pick(f *flight, again bool) (b *pool.Backend) {
 		b = f.pool.Pick(nameHash(f.name()), &f.tried)
 	}
 	if b == nil {
-		w.t.book.Upstream.NoBackend++
 		if r := f.trace.Load(); r != nil {
 			r.Say("backend", "no backend of the pool is left to ask")
 		}
 		if f.attempts == 0 {
+			w.t.book.Upstream.NoBackend++
 			f.verdict = failNoBackend
 		}
 	}
