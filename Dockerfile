@@ -8,11 +8,13 @@ ARG VERSION
 ARG COMMIT
 ARG DATE
 RUN VERSION=$VERSION COMMIT=$COMMIT DATE=$DATE deploy/package rootfs /rootfs
+# COPY gives an owner to what it makes only: a directory that is there already would stay root's.
+RUN rmdir /rootfs/var/lib/sereno /rootfs/run/sereno && mkdir /empty
 
 FROM scratch
 COPY --from=build /rootfs/ /
-COPY --from=build --chown=65532:65532 /rootfs/var/lib/sereno /var/lib/sereno
-COPY --from=build --chown=65532:65532 /rootfs/run/sereno /run/sereno
+COPY --from=build --chown=65532:65532 /empty /var/lib/sereno
+COPY --from=build --chown=65532:65532 /empty /run/sereno
 LABEL org.opencontainers.image.title="sereno" \
       org.opencontainers.image.description="Load balancer and cache for an ISP's DNS and RADIUS, with anycast" \
       org.opencontainers.image.licenses="Apache-2.0"
