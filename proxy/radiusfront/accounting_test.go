@@ -525,12 +525,7 @@ func TestUpdateTurnsTheSpoolOffAndOn(t *testing.T) {
 	f.setDown("b0", "acct")
 	nas := newNAS(t, f.acctAddr())
 	nas.exchange(acctOf(1, "a", acctStart))
-	o := f.opts
-	o.Config.Accounting.Spool = false
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
-	nas = newNAS(t, f.acctAddr())          // port 0 is another one after a reload
+	f.reload(func(o *Options) { o.Config.Accounting.Spool = false })
 	nas.send(acctOf(2, "b", acctStart))    // not stored any more
 	nas.exchange(acctOf(3, "a", acctStop)) // of a session that has records there: it joins
 	if f.s.SpoolAccepts() {
@@ -539,10 +534,8 @@ func TestUpdateTurnsTheSpoolOffAndOn(t *testing.T) {
 	if st := f.balanced(); st.Spool.Stored != 2 || st.InFlight[KindAcct] != 1 {
 		t.Errorf("%+v", st.Spool)
 	}
-	if err := f.s.Update(f.opts); err != nil {
-		t.Fatal(err)
-	}
-	newNAS(t, f.acctAddr()).exchange(acctOf(4, "c", acctStart))
+	f.reload(nil)
+	nas.exchange(acctOf(4, "c", acctStart))
 	if !f.s.SpoolAccepts() {
 		t.Error("it does not accept again")
 	}

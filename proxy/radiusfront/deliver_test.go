@@ -160,14 +160,12 @@ func TestR41AReloadThatEndsAccountingWhileARecordIsOnItsWay(t *testing.T) {
 	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
 	f.spooled(1)
 	backend.wait(1)
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, nil
-	rp := o.Pools["main"]
-	rp.Acct = nil
-	o.Pools = map[string]RolePools{"main": rp}
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) {
+		o.Config.Acct = nil
+		rp := o.Pools["main"]
+		rp.Acct = nil
+		o.Pools = map[string]RolePools{"main": rp}
+	})
 	f.clock.advance(time.Duration(resendSpooled))
 	f.until("its round is over", func(*Stats) bool {
 		d := f.s.deliverer

@@ -98,11 +98,7 @@ func TestE2ER12FreeRADIUSThatSignsAccountingAndCoA(t *testing.T) {
 	try(f.acctAddr(), "acct", nasSecret, "Acct-Status-Type=Start,Acct-Session-Id=s1", "Received Accounting-Response")
 	try(f.listen(KindCoA), "coa", backendSecret, "NAS-IP-Address=127.0.0.2", "Received CoA-ACK")
 	try(f.listen(KindCoA), "disconnect", backendSecret, "NAS-IP-Address=127.0.0.2", "Received Disconnect-ACK")
-	o := f.opts
-	o.Config.Accounting.Ack = "after-spool"
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) { o.Config.Accounting.Ack = "after-spool" })
 	try(f.acctAddr(), "acct", nasSecret, "Acct-Status-Type=Start,Acct-Session-Id=s2", "Received Accounting-Response")
 	f.untilSpool("delivery", func(s *SpoolStats) bool { return s.Delivered == 1 && s.Records == 0 })
 	if st := f.balanced(); st.Answers[KindAcct][AnswerAccounting][SourceBackend] != 1 || st.Answers[KindAcct][AnswerAccounting][SourceSpool] != 1 {

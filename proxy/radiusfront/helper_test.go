@@ -160,6 +160,19 @@ func (f *front) setDown(backend, role string) {
 	}
 }
 
+// reload is an Update by which nothing changes but what change, if there is one, makes of the options; the ports stay.
+func (f *front) reload(change func(*Options)) {
+	f.t.Helper()
+	o := f.opts
+	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
+	if change != nil {
+		change(&o)
+	}
+	if err := f.s.Update(o); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // authAddr and acctAddr are where NASes send to.
 func (f *front) authAddr() netip.AddrPort { return f.listen(KindAuth) }
 func (f *front) acctAddr() netip.AddrPort { return f.listen(KindAcct) }

@@ -22,11 +22,7 @@ func TestO04RenamedServiceKeepsItsRecords(t *testing.T) {
 	was := f.opts.Config.Name
 	names := []string{"dialup", was, "dialup", "fibre"} // there, back, and on
 	for _, name := range names {
-		o := f.opts
-		o.Config.Name = name
-		if err := f.s.Update(o); err != nil {
-			t.Fatal(err)
-		}
+		f.reload(func(o *Options) { o.Config.Name = name })
 	}
 	newNAS(t, f.acctAddr()).exchange(acctOf(2, "b", acctStart))
 	f.s.learnt.dirty.Store(true)

@@ -61,13 +61,10 @@ func TestR15ASecondSecretByReload(t *testing.T) {
 	backend := newServer(t, accept)
 	f := newFront(t, setup{backends: []*server{backend}})
 	for i, list := range [][]string{{"next", nasSecret}, {nasSecret, "next"}, {nasSecret}} {
-		o := f.opts
-		o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-		o.Config.Clients = []ClientConfig{testClient("nas", "127.0.0.1")}
-		o.Config.Clients[0].Secret = list
-		if err := f.s.Update(o); err != nil {
-			t.Fatal(err)
-		}
+		f.reload(func(o *Options) {
+			o.Config.Clients = []ClientConfig{testClient("nas", "127.0.0.1")}
+			o.Config.Clients[0].Secret = list
+		})
 		newNAS(t, f.authAddr()).send(unsignedPAP(t, byte(i), nasSecret, "right"))
 		if got := backend.password(backend.wait(i + 1)[i]); got != "right" {
 			t.Errorf("%q: the backend reads the password %q", list, got)

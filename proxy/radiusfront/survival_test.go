@@ -406,12 +406,7 @@ func TestR60OffByDefaultAndByReload(t *testing.T) {
 	if st := f.balanced(); st.Survival != nil {
 		t.Fatalf("%+v", st.Survival)
 	}
-	f.opts.Config.Auth, f.opts.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	o := f.opts
-	o.Config.Survival.Mode = "known-password"
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) { o.Config.Survival.Mode = "known-password" })
 	nas.exchange(pap(t, 2, "alice", "right"))
 	if st := f.balanced(); st.Survival == nil || st.Survival.Known != 1 {
 		t.Fatalf("%+v", st.Survival)
@@ -419,9 +414,7 @@ func TestR60OffByDefaultAndByReload(t *testing.T) {
 	if err := f.s.survivors.flush(f.clock.now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.s.Update(f.opts); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(nil)
 	if st := f.balanced(); st.Survival != nil {
 		t.Errorf("%+v", st.Survival)
 	}

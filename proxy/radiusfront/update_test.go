@@ -104,17 +104,14 @@ func TestUpdateChangesABackendsSecretAndItsPools(t *testing.T) {
 	}
 	nas.send(pap(t, 2, "alice", "x")) // the pool knows it, the service not yet: not sent with a wrong secret
 	f.untilDropped(KindAuth, ReasonNoIdentifier, 1)
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	rp := o.Pools["main"]
 	var rc BackendConfig
 	rc.SetDefaults()
 	rc.Secret = "another"
-	rp.Backends = map[string]BackendConfig{"b1": rc}
-	o.Pools = map[string]RolePools{"main": rp}
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) {
+		rp := o.Pools["main"]
+		rp.Backends = map[string]BackendConfig{"b1": rc}
+		o.Pools = map[string]RolePools{"main": rp}
+	})
 	nas.exchange(pap(t, 3, "alice", "x"))
 	f.clock.advance(40 * time.Second)
 	f.until("the old sockets closed", func(st *Stats) bool { return len(st.Upstreams) == 1 && st.Upstreams[0].Backend == "b1" })
@@ -129,18 +126,14 @@ func TestUpdateChangesASecretAlsoForWhatIsUnderWay(t *testing.T) {
 	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
 	nas.send(req)
 	mute.wait(1)
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	rp := o.Pools["main"]
-	backends := maps.Clone(rp.Backends)
-	changed := backends["b1"]
-	changed.Secret = "new"
-	backends["b1"] = changed
-	rp.Backends = backends
-	o.Pools = map[string]RolePools{"main": rp}
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) {
+		rp := o.Pools["main"]
+		rp.Backends = maps.Clone(rp.Backends)
+		changed := rp.Backends["b1"]
+		changed.Secret = "new"
+		rp.Backends["b1"] = changed
+		o.Pools = map[string]RolePools{"main": rp}
+	})
 	f.setDown("b0", "auth")
 	nas.verified(req, nas.receive(), nasSecret)
 	nas.exchange(pap(t, 2, "bob", "x"))
@@ -232,11 +225,7 @@ func TestUpdateChangesTheAddressToSendFrom(t *testing.T) {
 	if err := f.auth.Update(f.auth.Config(), []pool.Member{{Config: bc, Addr: backend.addr(), Health: f.h["b0/auth"]}}); err != nil {
 		t.Fatal(err)
 	}
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(nil)
 	nas.exchange(pap(t, 2, "alice", "x"))
 	if got := backend.wait(2); got[0].from.Addr() == got[1].from.Addr() || got[1].from.Addr() != netip.MustParseAddr("127.0.0.77") {
 		t.Errorf("sent from %s, then from %s", got[0].from, got[1].from)
@@ -250,12 +239,7 @@ func TestR24AReloadLeavesTheProxyStateOfWhatIsUnderWay(t *testing.T) {
 	nas, req := newNAS(t, f.authAddr()), pap(t, 1, "alice", "x")
 	nas.send(req)
 	backend.wait(1)
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	o.Config.ProxyState = false
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) { o.Config.ProxyState = false })
 	f.clock.advance(1100 * time.Millisecond)
 	nas.send(req)
 	got := backend.wait(2)
@@ -285,11 +269,7 @@ func TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{"127.0.0.3:0"}, []string{f.acctAddr().String()}
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) { o.Config.Auth = []string{"127.0.0.3:0"} })
 	f.clock.advance(10 * time.Second)
 	f.s.mu.Lock()
 	f.s.closeRetired(f.clock.now())
@@ -301,12 +281,7 @@ func TestUpdateKeepsAListenerForTheTimeoutThatItsRequestsHave(t *testing.T) {
 // TestR37AReloadMovesEveryBound: a service that is added takes its share from those that are there.
 func TestR37AReloadMovesEveryBound(t *testing.T) {
 	f := newFront(t, setup{backends: []*server{newServer(t, accept)}})
-	o := f.opts
-	o.Config.Auth, o.Config.Acct = []string{f.authAddr().String()}, []string{f.acctAddr().String()}
-	o.MaxInFlight, o.MaxRemembered, o.MaxBytes = 1000, 2, 3<<20
-	if err := f.s.Update(o); err != nil {
-		t.Fatal(err)
-	}
+	f.reload(func(o *Options) { o.MaxInFlight, o.MaxRemembered, o.MaxBytes = 1000, 2, 3<<20 })
 	nas := newNAS(t, f.authAddr())
 	for id := range byte(5) {
 		nas.exchange(pap(t, id, "alice", "x"))

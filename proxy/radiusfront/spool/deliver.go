@@ -153,6 +153,10 @@ func (s *Spool) Again(d *Delivery, after time.Duration, counted bool) {
 		v.tries++
 	}
 	d.e.state = stateQueued
+	if next := d.e.follower; next != nil && next.born < d.e.born { // it was stored meanwhile
+		s.index.unlink(d.e)
+		s.index.insert(d.e)
+	}
 	s.index.settle(v, max(now+after, 1))
 }
 

@@ -41,6 +41,7 @@ type session struct {
 	until      time.Duration // not before this; only while it waits
 	heapAt     int           // place among those that wait, -1: does not
 	inReady    bool
+	newest     time.Duration // no record in it was born later
 	tries      int
 	firstTry   time.Duration
 }
@@ -231,33 +232,35 @@ func (x *index) add(e *entry) {
 // in another worker. What is on its way stays first.
 func (x *index) insert(e *entry) {
 	v := e.session
-	if v.tail == nil || v.tail.born <= e.born {
+	if v.head == nil || v.newest <= e.born {
 		x.back(e)
 		return
 	}
-	v.queue.records++
-	p := v.head
-	if p.born > e.born && p.state != stateBusy {
-		e.follower, v.head = p, e
+	var before *entry
+	next := v.head
+	for next != nil && (next.state == stateBusy || next.born <= e.born) {
+		before, next = next, next.follower
+	}
+	e.follower = next
+	if before != nil {
+		before.follower = e
+	} else {
+		v.head = e
 		v.tries, v.firstTry = 0, 0
-		return
 	}
-	for p.follower != nil && p.follower.born <= e.born {
-		p = p.follower
-	}
-	e.follower, p.follower = p.follower, e
-	if e.follower == nil {
+	if next == nil {
 		v.tail = e
 	}
+	v.queue.records++
 }
 
 // back puts an entry at the end of its session.
 func (x *index) back(e *entry) {
 	v := e.session
 	if v.tail != nil {
-		v.tail.follower = e
+		v.tail.follower, v.newest = e, max(v.newest, e.born)
 	} else {
-		v.head = e
+		v.head, v.newest = e, e.born
 	}
 	v.tail = e
 	v.queue.records++
