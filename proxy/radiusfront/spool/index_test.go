@@ -49,91 +49,103 @@ func (s *Spool) whole(t *testing.T, retried map[*entry]bool) {
 	}
 }
 
+// turmoil does to a spool, at random, whatever may be done to records.
+type turmoil struct {
+	t       *testing.T
+	s       *Spool
+	rng     *rand.Rand
+	mu      sync.Mutex // of refs
+	refs    []Ref
+	under   []*Delivery
+	retried map[*entry]bool
+}
+
+func (r *turmoil) store() {
+	var wg sync.WaitGroup
+	for range r.rng.IntN(5) {
+		session := uint64(r.rng.IntN(4))
+		one := record(session, 0)
+		one.Queue, one.Class = uint32(1+session%2), Class(r.rng.IntN(int(numClasses)))
+		one.Came = r.s.base.Add(time.Duration(r.rng.IntN(20)-20) * time.Minute)
+		wg.Add(1)
+		if err := r.s.Submit(one, func(ref Ref, _ error) {
+			r.mu.Lock()
+			r.refs = append(r.refs, ref)
+			r.mu.Unlock()
+			wg.Done()
+		}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	wg.Wait()
+}
+
+func (r *turmoil) end(i, how int) {
+	d := r.under[i]
+	r.under = slices.Delete(r.under, i, i+1)
+	switch how {
+	case 0:
+		r.s.Done(d)
+	case 1:
+		r.s.SetAside(d)
+	default:
+		r.s.Again(d, 0, how == 2)
+	}
+}
+
+func (r *turmoil) step() {
+	switch op := r.rng.IntN(8); {
+	case op < 2:
+		r.store()
+	case op < 4:
+		if d, ok := r.s.Next(uint32(1 + r.rng.IntN(2))); ok {
+			r.under = append(r.under, d)
+		}
+	case op < 5 && len(r.under) > 0:
+		r.end(r.rng.IntN(len(r.under)), r.rng.IntN(5))
+	case len(r.refs) > 0:
+		switch ref := r.refs[r.rng.IntN(len(r.refs))]; op {
+		case 5:
+			r.s.Cancel(ref)
+		case 6:
+			if r.s.Retry(ref) == nil {
+				r.retried[ref.e] = true
+			}
+		case 7:
+			_ = r.s.Drop(ref) // of one that is over or on its way: not
+		}
+	}
+}
+
 // TestR41RowsStayWhole: whatever happens to records in whatever order, none is lost from its row and none stands in another's
 // place.
 func TestR41RowsStayWhole(t *testing.T) {
 	s := open(t, t.TempDir(), func(o *Options) { o.Coalesce = true })
-	rng := rand.New(rand.NewPCG(1, 2))
-	var mu sync.Mutex
-	var refs []Ref
-	var under []*Delivery
-	retried := map[*entry]bool{}
-	store := func() {
-		var wg sync.WaitGroup
-		for range rng.IntN(5) {
-			session := uint64(rng.IntN(4))
-			r := record(session, 0)
-			r.Queue, r.Class, r.Came = uint32(1+session%2), Class(rng.IntN(int(numClasses))), s.base.Add(time.Duration(rng.IntN(20)-20)*time.Minute)
-			wg.Add(1)
-			if err := s.Submit(r, func(ref Ref, err error) {
-				mu.Lock()
-				refs = append(refs, ref)
-				mu.Unlock()
-				wg.Done()
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		wg.Wait()
-	}
-	end := func(i int, how int) {
-		d := under[i]
-		under = slices.Delete(under, i, i+1)
-		switch how {
-		case 0:
-			s.Done(d)
-		case 1:
-			s.SetAside(d)
-		default:
-			s.Again(d, 0, how == 2)
-		}
-	}
+	r := &turmoil{t: t, s: s, rng: rand.New(rand.NewPCG(1, 2)), retried: map[*entry]bool{}}
 	for range 700 {
-		switch op := rng.IntN(9); {
-		case op < 2:
-			store()
-		case op < 4:
-			if d, ok := s.Next(uint32(1 + rng.IntN(2))); ok {
-				under = append(under, d)
-			}
-		case op < 5 && len(under) > 0:
-			end(rng.IntN(len(under)), rng.IntN(5))
-		case len(refs) > 0:
-			ref := refs[rng.IntN(len(refs))]
-			switch op {
-			case 6:
-				s.Cancel(ref)
-			case 7:
-				if s.Retry(ref) == nil {
-					retried[ref.e] = true
-				}
-			case 8:
-				_ = s.Drop(ref) // of one that is over or on its way: not
-			}
-		}
-		s.whole(t, retried)
+		r.step()
+		s.whole(t, r.retried)
 	}
-	for len(under) > 0 {
-		end(0, 3)
+	for len(r.under) > 0 {
+		r.end(0, 3)
 	}
-	for _, ref := range refs {
+	for _, ref := range r.refs {
 		_ = s.Retry(ref) // of what is set aside
 	}
-	stored := s.Stats()
-	for q := uint32(1); q <= 2; q++ {
-		for {
-			d, ok := s.Next(q)
-			if !ok {
-				break
-			}
+	before := s.Stats()
+	for q := range uint32(2) {
+		for d, ok := s.Next(1 + q); ok; d, ok = s.Next(1 + q) {
 			s.Done(d)
 		}
 	}
 	st := s.Stats()
-	if st.Records != 0 || st.Aside != 0 || st.Stored != st.Delivered+st.Cancelled+st.Dropped+st.Coalesced || stored.SetAside == 0 || stored.Cancelled == 0 || stored.Dropped == 0 || stored.Coalesced == 0 {
-		t.Errorf("%+v, before the last deliveries %+v", st, stored)
+	if st.Records != 0 || st.Aside != 0 || st.Stored != st.Delivered+st.Cancelled+st.Dropped+st.Coalesced {
+		t.Errorf("%+v", st)
 	}
-	if s.whole(t, retried); len(s.index.sessions) != 0 {
+	if before.SetAside == 0 || before.Cancelled == 0 || before.Dropped == 0 || before.Coalesced == 0 || len(r.retried) == 0 {
+		t.Errorf("this proves little: %+v", before)
+	}
+	if s.whole(t, r.retried); len(s.index.sessions) != 0 {
 		t.Errorf("%d sessions are left", len(s.index.sessions))
 	}
 }
