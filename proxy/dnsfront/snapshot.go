@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sereno/proxy/dnswire"
@@ -114,75 +116,133 @@ func appendRecord(dst, e []byte, at tick) []byte {
 	return dst
 }
 
-// load reads a snapshot into the cache, as it has aged since. On an error the cache is
-// as it was.
+// load reads a snapshot into the cache, which must be empty, as it has aged since. On an error
+// the cache is empty still.
 func (c *cache) load(path string, now time.Time, at tick, hash func(key []byte) uint64) (records int, err error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("reading cache snapshot: %w", err)
 	}
-	if len(b) < len(snapshotMagic)+8+8+4 || string(b[:len(snapshotMagic)]) != snapshotMagic ||
-		crc32.Checksum(b[:len(b)-4], castagnoli) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
-		return 0, fmt.Errorf("reading cache snapshot %s: %w", path, errForeign)
-	}
-	written := time.UnixMilli(int64(binary.LittleEndian.Uint64(b[len(snapshotMagic):]))) //nolint:gosec // as written
-	asleep := tick(0).add(max(0, now.Sub(written)))
-	body := b[len(snapshotMagic)+8 : len(b)-12]
+	defer f.Close() //nolint:errcheck // it was only read
 	// Look at all of it before any of it is used.
-	var a answer
-	for rest := body; len(rest) > 0; records++ {
-		if rest, _, _, err = readRecord(rest, &a, nil); err != nil {
-			return 0, fmt.Errorf("reading cache snapshot %s: %w", path, err)
-		}
+	records, written, err := readSnapshot(f, func([]byte, tick, *answer) {})
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	var key []byte
-	for rest := body; len(rest) > 0; {
-		var age tick
-		rest, key, age, _ = readRecord(rest, &a, key)
-		// The cache's clock begins with the service: what was stored before is given
-		// the life that is left of it, with its TTLs lowered here and now.
-		age = tick(min(uint64(age)+uint64(asleep), 1<<31))
-		stored := at
-		if gone := uint32(age / ticksPerSecond); gone < a.life {
-			dnswire.AgeTTLs(a.msg, a.ttls, gone)
-			a.life -= gone
-		} else if over := age - tick(a.life)*ticksPerSecond; a.kind != kindFailure && over < c.shards[0].staleFor {
-			// Expired, and still good to be given stale for the rest of its time.
-			a.life = 0
-			stored -= min(stored, over)
-		} else {
-			continue
-		}
-		c.put(key, hash(key), stored, &a)
+	if err == nil {
+		asleep := tick(0).add(max(0, now.Sub(written)))
+		_, _, err = readSnapshot(f, func(key []byte, age tick, a *answer) {
+			c.restore(key, hash(key), at, tick(min(uint64(age)+uint64(asleep), 1<<31)), a)
+		})
+	}
+	if err != nil {
+		c.flush(nil, false)
+		return 0, fmt.Errorf("reading cache snapshot %s: %w", path, err)
 	}
 	return records, nil
 }
 
-// readRecord takes one record off b. Nothing in it is believed before it was checked.
-func readRecord(b []byte, a *answer, room []byte) (rest, key []byte, age tick, err error) {
-	if len(b) < 4 {
-		return nil, nil, 0, errForeign
+// restore stores an answer that is of an age already. The cache's clock begins with the
+// service: what was stored before is given the life that is left of it, with its TTLs lowered
+// here and now.
+func (c *cache) restore(key []byte, hash uint64, at, age tick, a *answer) {
+	if gone := uint32(age / ticksPerSecond); gone < a.life {
+		dnswire.AgeTTLs(a.msg, a.ttls, gone)
+		a.life -= gone
+	} else if over := age - tick(a.life)*ticksPerSecond; a.kind != kindFailure && over < c.shards[0].staleFor {
+		// Expired, and still good to be given stale for the rest of its time.
+		a.life = 0
+		at -= min(at, over)
+	} else {
+		return
 	}
-	n := int(binary.LittleEndian.Uint32(b))
-	if n < snapshotRecord || n > snapshotMax || n > len(b)-4 {
-		return nil, nil, 0, errForeign
+	c.put(key, hash, at, a)
+}
+
+// snapshotReader reads a snapshot piece by piece: a node may not have memory for all of it
+// beside the cache.
+type snapshotReader struct {
+	in     *bufio.Reader
+	sum    hash.Hash32
+	room   []byte // what was taken last
+	key    []byte
+	answer answer
+	reply  dnswire.Reply
+}
+
+// readSnapshot reads a snapshot to its end and gives use each of its records, of which it keeps
+// nothing and may change all. Whether the file is whole is known when it returns.
+func readSnapshot(f io.Reader, use func(key []byte, age tick, a *answer)) (records int, written time.Time, err error) {
+	x := snapshotReader{in: bufio.NewReaderSize(f, 1<<16), sum: crc32.New(castagnoli)}
+	head, err := x.take(len(snapshotMagic) + 8)
+	if err != nil || string(head[:len(snapshotMagic)]) != snapshotMagic {
+		return 0, written, errForeign
 	}
-	r, rest := b[4:4+n], b[4+n:]
-	age = tick(binary.LittleEndian.Uint32(r))
-	places, ede, size := int(binary.LittleEndian.Uint16(r[11:])), int(binary.LittleEndian.Uint16(r[13:])), int(binary.LittleEndian.Uint16(r[15:]))
-	if n != snapshotRecord+2*places+ede+size || r[8]&^flagKeyMask != 0 || r[9] > uint8(kindFailure) || ede > maxEDE {
-		return nil, nil, 0, errForeign
+	written = time.UnixMilli(int64(binary.LittleEndian.Uint64(head[len(snapshotMagic):]))) //nolint:gosec // as written
+	for ; ; records++ {
+		b, err := x.take(4)
+		if err != nil {
+			return 0, written, err
+		}
+		n := binary.LittleEndian.Uint32(b)
+		if n == 0 {
+			break
+		}
+		if n > snapshotMax {
+			return 0, written, errForeign
+		}
+		if b, err = x.take(int(n)); err != nil {
+			return 0, written, err
+		}
+		age, ok := x.record(b)
+		if !ok {
+			return 0, written, errForeign
+		}
+		use(x.key, age, &x.answer)
 	}
-	*a = answer{ttls: a.ttls[:0], life: binary.LittleEndian.Uint32(r[4:]), kind: answerKind(r[9]), extRcode: r[10]}
+	count, err := x.take(4)
+	if err != nil || int(binary.LittleEndian.Uint32(count)) != records {
+		return 0, written, errForeign
+	}
+	want := x.sum.Sum32()
+	sum, err := x.take(4)
+	if err != nil || binary.LittleEndian.Uint32(sum) != want {
+		return 0, written, errForeign
+	}
+	if _, err := x.in.ReadByte(); !errors.Is(err, io.EOF) {
+		return 0, written, errForeign
+	}
+	return records, written, nil
+}
+
+// take reads n octets. They are good until it is called again.
+func (x *snapshotReader) take(n int) ([]byte, error) {
+	x.room = slices.Grow(x.room[:0], n)[:n]
+	if _, err := io.ReadFull(x.in, x.room); err != nil {
+		return nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	x.sum.Write(x.room)
+	return x.room, nil
+}
+
+// record reads one record, without its length, into key and answer. Nothing in it is believed
+// before it was checked.
+func (x *snapshotReader) record(b []byte) (age tick, ok bool) {
+	if len(b) < snapshotRecord {
+		return 0, false
+	}
+	places, ede, size := int(binary.LittleEndian.Uint16(b[11:])), int(binary.LittleEndian.Uint16(b[13:])), int(binary.LittleEndian.Uint16(b[15:]))
+	if len(b) != snapshotRecord+2*places+ede+size || b[8]&^flagKeyMask != 0 || b[9] > uint8(kindFailure) || ede > maxEDE {
+		return 0, false
+	}
 	at := snapshotRecord + 2*places
-	a.ede, a.msg = r[at:at+ede], r[at+ede:]
-	var parsed dnswire.Reply
-	if dnswire.ParseReply(a.msg, &parsed) != nil || parsed.OPT.Present || len(parsed.TTLs) != places {
-		return nil, nil, 0, errForeign
+	x.answer = answer{life: binary.LittleEndian.Uint32(b[4:]), kind: answerKind(b[9]), extRcode: b[10], ede: b[at : at+ede], msg: b[at+ede:]}
+	if dnswire.ParseReply(x.answer.msg, &x.reply) != nil || x.reply.OPT.Present || len(x.reply.TTLs) != places {
+		return 0, false
 	}
-	a.ttls = append(a.ttls, parsed.TTLs...)
-	key = append(parsed.Key(room[:0], a.msg), r[8]|keyRD)
-	return rest, key, age, nil
+	x.answer.ttls = x.reply.TTLs
+	x.key = append(x.reply.Key(x.key[:0], x.answer.msg), b[8]|keyRD)
+	return tick(binary.LittleEndian.Uint32(b)), true
 }
 
 // snapshotPath is where a service keeps its snapshot; "" if it has none.

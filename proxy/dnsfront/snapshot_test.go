@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -115,6 +116,37 @@ func TestD39TornAndForeignFilesAreIgnored(t *testing.T) {
 	f.ask(asking(unique(1), dns.TypeA))
 }
 
+// TestD39ALongSnapshotIsReadWithLittleMemory: that of a full cache is as long as the cache, and a node may have memory for
+// one of them.
+func TestD39ALongSnapshotIsReadWithLittleMemory(t *testing.T) {
+	const entries = 20_000
+	path := filepath.Join(t.TempDir(), "cache")
+	c := testCache(t, cacheLimits{entries: entries})
+	for i := range entries {
+		key := cacheKey(unique(i))
+		c.put(key, c.hash(key), 0, cacheAnswer(key, 300, 300, 300, 300, 300, 300, 300, 300))
+	}
+	written, err := c.save(path, time.Now(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() < 3<<20 {
+		t.Fatal(info, err)
+	}
+	again := testCache(t, cacheLimits{entries: entries})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	n, err := again.load(path, time.Now(), 0, again.hash)
+	runtime.ReadMemStats(&after)
+	if err != nil || n != written {
+		t.Errorf("%d of %d records, %v", n, written, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+		t.Errorf("%d bytes of memory for a file of %d", took, info.Size())
+	}
+}
+
 func FuzzSnapshotRecord(f *testing.F) {
 	c := testCache(f, cacheLimits{entries: 100})
 	key := cacheKey("www.example.")
@@ -125,13 +157,16 @@ func FuzzSnapshotRecord(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var a answer
-		_, key, _, err := readRecord(b, &a, nil)
-		if err != nil {
+		var x snapshotReader
+		if len(b) < 4 {
 			return
 		}
+		if _, ok := x.record(b[4:]); !ok { // behind its length
+			return
+		}
+		key, a := x.key, &x.answer
 		a.life = max(1, a.life)
-		c.put(key, c.hash(key), 0, &a)
+		c.put(key, c.hash(key), 0, a)
 		var h hit
 		buf := make([]byte, 65535)
 		if !c.get(key, c.hash(key), 0, buf, len(buf), false, 0, &h) && len(a.msg) < 50000 && a.kind != kindFailure {
