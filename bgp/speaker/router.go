@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -55,20 +56,17 @@ func RunRouter(ctx context.Context, c RouterConfig, stdin io.Reader, out io.Writ
 	if len(c.Accept) == 0 {
 		c.Accept = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}
-	if c.Listen.Port() == 0 {
-		port, err := freePort(c.Listen.Addr())
-		if err != nil {
-			return fmt.Errorf("starting router: %w", err)
-		}
-		c.Listen = netip.AddrPortFrom(c.Listen.Addr(), port)
-	}
 	r := &router{out: json.NewEncoder(out)}
 	s := server.NewBgpServer(server.LoggerOption(&logger{out: io.Discard}))
 	go s.Serve()
-	if err := r.start(ctx, s, c); err != nil {
+	at, err := listen(ctx, s, c, freePort)
+	if err == nil {
+		err = r.start(ctx, s, c)
+	}
+	if err != nil {
 		return fmt.Errorf("starting router: %w", err)
 	}
-	r.write(RouterEvent{Event: "listening", Address: c.Listen.String()})
+	r.write(RouterEvent{Event: "listening", Address: at.String()})
 	ended := make(chan struct{})
 	if stdin != nil {
 		go func() {
@@ -93,6 +91,25 @@ func RunRouter(ctx context.Context, c RouterConfig, stdin io.Reader, out io.Writ
 	return r.failure()
 }
 
+// listen starts BGP where c says, and tells where that is. A port that free finds may be another's a moment later.
+func listen(ctx context.Context, s *server.BgpServer, c RouterConfig, free func(netip.Addr) (uint16, error)) (netip.AddrPort, error) {
+	for tries := 10; ; tries-- {
+		at := c.Listen
+		if at.Port() == 0 {
+			port, err := free(at.Addr())
+			if err != nil {
+				return at, err
+			}
+			at = netip.AddrPortFrom(at.Addr(), port)
+		}
+		err := s.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{Asn: c.ASN, RouterId: c.RouterID,
+			ListenPort: int32(at.Port()), ListenAddresses: []string{at.Addr().String()}}})
+		if tries == 1 || c.Listen.Port() != 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			return at, err
+		}
+	}
+}
+
 // freePort asks the kernel for a port, because GoBGP takes 0 for 179.
 func freePort(a netip.Addr) (uint16, error) {
 	l, err := net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
@@ -110,10 +127,6 @@ type router struct {
 }
 
 func (r *router) start(ctx context.Context, s *server.BgpServer, c RouterConfig) error {
-	if err := s.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{Asn: c.ASN, RouterId: c.RouterID,
-		ListenPort: int32(c.Listen.Port()), ListenAddresses: []string{c.Listen.Addr().String()}}}); err != nil {
-		return err
-	}
 	if err := s.WatchEvent(ctx, &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{},
 		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_BEST}}}},
 		r.event); err != nil {
