@@ -56,6 +56,7 @@ type turmoil struct {
 	rng     *rand.Rand
 	mu      sync.Mutex // of refs
 	refs    []Ref
+	aside   []Ref
 	under   []*Delivery
 	retried map[*entry]bool
 }
@@ -88,6 +89,7 @@ func (r *turmoil) end(i, how int) {
 		r.s.Done(d)
 	case 1:
 		r.s.SetAside(d)
+		r.aside = append(r.aside, d.Ref())
 	default:
 		r.s.Again(d, 0, how == 2)
 	}
@@ -108,8 +110,8 @@ func (r *turmoil) step() {
 		case 5:
 			r.s.Cancel(ref)
 		case 6:
-			if r.s.Retry(ref) == nil {
-				r.retried[ref.e] = true
+			if n := len(r.aside); n > 0 && r.s.Retry(r.aside[n-1]) == nil {
+				r.retried[r.aside[n-1].e] = true
 			}
 		case 7:
 			_ = r.s.Drop(ref) // of one that is over or on its way: not
