@@ -50,7 +50,7 @@ type noted struct {
 }
 
 // NewAddresses reads what an earlier run left on interfaces. It changes
-// nothing. stateDir "" keeps no memory. log (nil: nobody) is told when the disk takes no notes.
+// nothing. Of what cannot be read it knows nothing, and can be used all the same. stateDir "" keeps no memory. log (nil: nobody) is told when the disk takes no notes.
 func NewAddresses(stateDir string, log *zap.Logger) (*Addresses, error) {
 	if log == nil {
 		log = zap.NewNop()
@@ -69,7 +69,7 @@ func NewAddresses(stateDir string, log *zap.Logger) (*Addresses, error) {
 		err = json.Unmarshal(b, &list)
 	}
 	if err != nil {
-		return a, fmt.Errorf("reading %s: %w (remove the file: what an earlier run may have left on an interface then stays there)", path, err)
+		return a, fmt.Errorf("reading %s: %w (look at the interfaces, then remove the file)", path, err)
 	}
 	for _, x := range list {
 		// What is not whole must take nobody's address away, nor what a boot took away

@@ -53,7 +53,11 @@ func (d *decoder) decode(n *node, v reflect.Value, f field, at place) {
 	case n.kind == null:
 		d.report(n.pos, at.path, `has no value; leave the key out, or write "" for an empty text`)
 	case n.kind != scalar:
-		d.report(n.pos, at.path, fmt.Sprintf("must be %s, not %s", typeName(f.typ), n.what()))
+		message := fmt.Sprintf("must be %s, not %s", typeName(f.typ), n.what())
+		if n.takenApart() {
+			message += " (" + quotesInBrackets + ")"
+		}
+		d.report(n.pos, at.path, message)
 	default:
 		message := strangeText(n.text, f.secret)
 		if message == "" {

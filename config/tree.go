@@ -76,6 +76,12 @@ func (n *node) what() string {
 	return "nothing"
 }
 
+// takenApart tells whether a section may be one text with a colon inside, such as an address with its port, a prefix of
+// IPv6 or a community: between brackets the parser splits it.
+func (n *node) takenApart() bool {
+	return n.kind == mapping && len(n.entries) == 1 && strings.ContainsAny(n.entries[0].key, "0123456789")
+}
+
 // complain reports an error at a position; the path may be empty.
 type complain func(pos Position, path, message string)
 
@@ -183,6 +189,8 @@ func checkNesting(file string, tokens token.Tokens, report complain) bool {
 	return true
 }
 
+const quotesInBrackets = `between [ and ] what has a colon inside needs quotes`
+
 const quotesNeeded = `text that begins with "[", "{", "*", "&", "!", "%", "@" or has ": " inside needs quotes`
 
 // syntaxError takes the parser's error apart. Its own text quotes the source,
@@ -206,6 +214,8 @@ func syntaxError(file string, err error) (Position, string) {
 		message += " (is a colon missing after a key, or is the line not indented as those that it belongs to?)"
 	case strings.Contains(message, "reserved character"), strings.Contains(message, "directive value"):
 		message += " (write the value in quotes)"
+	case strings.Contains(message, "invalid key for this map"):
+		message += " (" + quotesInBrackets + ")"
 	case strings.Contains(message, "non-map value"):
 		message += ` (a key needs ": " and a value after it)`
 	}

@@ -14,10 +14,11 @@ import (
 )
 
 // assign puts the anycast addresses on their interfaces (A23), before anything
-// listens on them, and takes away what a run that was killed has left there.
+// listens on them, and takes away what a run that was killed has left there, unless
+// that cannot be read: an address that stays is less than a node that does not start.
 func (n *Node) assign(c *config.Config) (err error) {
 	if n.addresses, err = bgp.NewAddresses(n.state.path, n.log); err != nil {
-		return err
+		n.log.Error("which addresses an earlier run has put on interfaces cannot be read: they stay there", zap.Error(err))
 	}
 	return assigning(n.addresses.Apply(c.Anycast))
 }

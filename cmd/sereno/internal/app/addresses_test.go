@@ -47,3 +47,20 @@ func TestA23AddressesLeaveBetweenReloads(t *testing.T) {
 		t.Errorf("afterwards there is %s", has())
 	}
 }
+
+// TestA23AddressesThatCannotBeReadKeepNoNodeFromStarting: what an earlier run put somewhere stays there, and that is said.
+func TestA23AddressesThatCannotBeReadKeepNoNodeFromStarting(t *testing.T) {
+	s := newSite(t)
+	dir := filepath.Join(s.dir, "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "addresses.json"), []byte(`[{"interface":"lo","addr`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if s.logged("which addresses an earlier run has put on interfaces cannot be read: they stay there", "", "") != 1 {
+		t.Error("nobody is told")
+	}
+	s.stop()
+}

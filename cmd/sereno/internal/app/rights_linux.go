@@ -33,8 +33,8 @@ func confine(c *config.Config) error {
 	writable := []string{c.Node.StateDir}
 	if c.Admin.Socket != "" {
 		dir := filepath.Dir(c.Admin.Socket)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as the API makes it; the socket has its own mode
-			return fmt.Errorf("making the directory of admin.socket: %w", err)
+		if err := makeSocketDir(dir); err != nil {
+			return err
 		}
 		writable = append(writable, dir)
 	}
@@ -44,6 +44,15 @@ func confine(c *config.Config) error {
 		return fmt.Errorf("giving up writing outside of %v: %w", writable, err)
 	}
 	return nil
+}
+
+// makeSocketDir makes the directory of the socket, as the API does, unless it is there.
+func makeSocketDir(dir string) error {
+	err := os.Mkdir(dir, 0o755) //nolint:gosec // the socket has its own mode
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return fmt.Errorf("making the directory of admin.socket: %w (make it for this user, or name another place with admin.socket)", err)
 }
 
 // neededCapabilities are those of the work. Who starts it as root has it read, at a

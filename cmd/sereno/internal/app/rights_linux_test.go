@@ -38,6 +38,19 @@ func TestO31Confine(t *testing.T) {
 	}
 }
 
+// What keeps the socket's directory from being made is told with what helps.
+func TestO31ASocketWithoutADirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none", "sereno")
+	for _, want := range []string{dir, "no such file or directory", "name another place with admin.socket"} {
+		if err := makeSocketDir(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+	if err := makeSocketDir(filepath.Dir(filepath.Dir(dir))); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+}
+
 func confined(dir string) error {
 	before := cap.GetProc()
 	c := &config.Config{}
