@@ -54,6 +54,18 @@ func TestD37HitIsAnsweredWithoutAllocation(t *testing.T) {
 	}
 }
 
+// TestAForwardedQueryAllocatesNothing: a query that no cache answers takes no memory of the heap on its way to a backend and
+// back, except what the cache keeps and takes in blocks. At 100,000 such queries a second the collector would never rest.
+func TestAForwardedQueryAllocatesNothing(t *testing.T) {
+	forward := forwarding(t)
+	for range 1000 {
+		forward()
+	}
+	if n := testing.AllocsPerRun(10000, forward); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestO24CountingAndFollowingOthersAllocatesNothing(t *testing.T) {
 	f := newFront(t, setup{workers: 1})
 	q := asking("www.example.com.", 1)

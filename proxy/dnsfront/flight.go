@@ -51,8 +51,9 @@ type flight struct {
 
 	trace atomic.Pointer[insight.Request] // of one who waits; nil: nobody follows it
 
-	waiters    []*waiter // table's lock
-	staleGiven bool      // table's lock: who comes now gets a stale answer at once, if there is one
+	waiters    []*waiter  // table's lock
+	first      [1]*waiter // where waiters begins: mostly there is no other
+	staleGiven bool       // table's lock: who comes now gets a stale answer at once, if there is one
 
 	// The owner's alone.
 	pool     *pool.Pool
@@ -144,7 +145,8 @@ func (t *flights) join(f *flight, w *waiter, passed bool) (what joined, owner *w
 	s := &t.shards[f.hash>>58]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for other := s.m[f.hash]; other != nil; other = other.next {
+	head := s.m[f.hash]
+	for other := head; other != nil; other = other.next {
 		if bytes.Equal(other.key, f.key) {
 			if passed && other.staleGiven {
 				return joinedPassed, other.owner
@@ -160,12 +162,12 @@ func (t *flights) join(f *flight, w *waiter, passed bool) (what joined, owner *w
 		}
 	}
 	if w != nil {
-		f.waiters = append(f.waiters, w)
+		f.waiters = append(f.first[:0], w)
 		if w.trace != nil {
 			f.trace.Store(w.trace)
 		}
 	}
-	f.next = s.m[f.hash]
+	f.next = head
 	s.m[f.hash] = f
 	return joinedNew, f.owner
 }
@@ -183,7 +185,8 @@ func (t *flights) find(key []byte, hash uint64, owner *worker) *flight {
 	return nil
 }
 
-// takeStale takes the waiters out of a flight that goes on without them.
+// takeStale takes the waiters out of a flight that goes on without them. They are the owner's to take over at once, as
+// what remove returns: the slice is the flight's own.
 func (t *flights) takeStale(f *flight) []*waiter {
 	s := &t.shards[f.hash>>58]
 	s.mu.Lock()

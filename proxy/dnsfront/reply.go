@@ -187,8 +187,7 @@ func (w *worker) final(f *flight, data []byte) {
 func (w *worker) answer(f *flight, data []byte) {
 	r := &w.reply
 	var ans answer
-	var room [maxEDE]byte
-	ans.ede = keepOptions(room[:0], data, r, len(f.subnet()) > 0)
+	ans.ede = keptOptions(data, r, len(f.subnet()) > 0)
 	ans.extRcode = uint8(r.Rcode >> 4) //nolint:gosec // twelve bits
 	msg, err := dnswire.StripOPT(data, r)
 	if err != nil { // a record behind OPT is broken
@@ -214,24 +213,24 @@ func (w *worker) answer(f *flight, data []byte) {
 	w.freeFlight(f)
 }
 
-// keepOptions appends the backend's extended errors, which are passed on to clients
+// keptOptions are the backend's extended errors, which are passed on to clients
 // (RFC 8914 §3), as far as they fit, their texts cut if need be; and the scope of a subnet
-// that was forwarded (RFC 7871 §7.2.1).
-func keepOptions(dst, m []byte, r *dnswire.Reply, subnet bool) []byte {
+// that was forwarded (RFC 7871 §7.2.1). Most replies have none, and cost no memory.
+func keptOptions(m []byte, r *dnswire.Reply, subnet bool) (kept []byte) {
 	if r.OPT.Data.Len == 0 {
-		return dst
+		return nil
 	}
 	dnswire.EachOption(r.OPT.Data.In(m), func(code uint16, data []byte) bool {
-		left := maxEDE - len(dst) - 4
+		left := maxEDE - len(kept) - 4
 		if code == dnswire.OptionEDE && left >= 2 {
 			data = cutText(data, left)
 		}
 		if (code == dnswire.OptionEDE && len(data) >= 2 || subnet && code == dnswire.OptionECS) && len(data) <= left {
-			dst = dnswire.AppendOption(dst, code, data)
+			kept = dnswire.AppendOption(kept, code, data)
 		}
 		return true
 	})
-	return dst
+	return kept
 }
 
 // cutText leaves at most n octets of an extended error, n 2 at least, and no part of a character.

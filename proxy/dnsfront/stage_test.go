@@ -1,14 +1,18 @@
 package dnsfront
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/miekg/dns"
 
 	"sereno/proxy/dnswire"
+	"sereno/proxy/pool"
 	"sereno/proxy/udp"
 )
 
@@ -67,6 +71,83 @@ func BenchmarkStage(b *testing.B) {
 				s.run()
 			}
 		})
+	}
+}
+
+// forwarding has one worker of a service that does not run take one query that no cache answers, and its backend's reply,
+// with each call; names are new.
+func forwarding(tb testing.TB) func() {
+	backend, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) // nobody reads there
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m := pool.Member{Addr: backend.LocalAddr().(*net.UDPAddr).AddrPort()}
+	m.Config.SetDefaults()
+	m.Config.Name, m.Config.Address = "b", m.Addr.String()
+	var pc pool.Config
+	pc.SetDefaults("dns")
+	pc.Name, pc.Protocol = "resolvers", "dns"
+	p, err := pool.New(pc, "dns", []pool.Member{m})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o := Options{Pools: map[string]*pool.Pool{"resolvers": p}, Workers: 1}
+	o.Config.SetDefaults()
+	o.Config.Name, o.Config.Pool, o.Config.Listen, o.Config.Cache.Entries = "resolver", "resolvers", []string{"127.0.0.1:0"}, 10000
+	s, err := New(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := s.workers[0]
+	l := &listener{s: s}
+	c, err := w.group.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udp.ListenConfig{Tag: l})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l.conns = []*udp.Conn{c}
+	tb.Cleanup(func() {
+		if err := errors.Join(s.Close(context.Background()), backend.Close()); err != nil {
+			tb.Error(err)
+		}
+	})
+
+	query := asking("aaaaaaaa.example.com.", dns.TypeA)
+	raw := packed(tb, withOPT(query, 1232, false))
+	answer := withOPT(new(dns.Msg).SetReply(query), 1232, false)
+	answer.Answer = []dns.RR{mustRR(tb, "aaaaaaaa.example.com. 300 IN A 192.0.2.1")}
+	reply := packed(tb, answer)
+	in := []udp.Packet{{Data: raw, Dest: udp.Dest{Peer: m.Addr, Local: m.Addr.Addr()}}} // its answer is read by nobody, too
+	back := []udp.Packet{{}}
+	received := make([]byte, len(reply))
+	n := 0
+	return func() {
+		n++
+		for i, k := 0, n; i < 8; i, k = i+1, k/26 {
+			name := dnswire.HeaderLen + 1 + i
+			raw[name] = byte('a' + k%26) //nolint:gosec // below 26
+			reply[name] = raw[name]
+		}
+		w.Receive(c, in)
+		sock := w.upstreams[p.Backends()[0]].current
+		copy(received, reply) // what is received may be changed
+		for id := range sock.ids {
+			dnswire.SetID(received, id)
+		}
+		back[0].Data = received
+		w.Receive(sock.conn, back)
+		w.Flush()
+		if w.book.Upstream.Replies != uint64(n) || w.book.Answers[UDP][FromBackend][dns.RcodeSuccess] != uint64(n) { //nolint:gosec // not negative
+			tb.Fatalf("%d replies, %d answers of %d", w.book.Upstream.Replies, w.book.Answers[UDP][FromBackend][dns.RcodeSuccess], n)
+		}
+	}
+}
+
+// BenchmarkForwarded is a query that no cache answers, there and back, without its backend.
+func BenchmarkForwarded(b *testing.B) {
+	forward := forwarding(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		forward()
 	}
 }
 
