@@ -323,6 +323,16 @@ func (i *isolated) stuckDisk(t *testing.T) {
 	if took := time.Since(began); took > harness.MaxWithdrawDNS+time.Second {
 		t.Errorf("a route waits for the disk: %s", took)
 	}
+	for range 6 { // by now the books wait for the disk: whoever asks for them takes nobody else's turn
+		if code, took := i.get("/api/v1/availability"); code != http.StatusInternalServerError || took > 5*time.Second {
+			t.Errorf("the books, of a disk that hangs: %d after %s", code, took)
+		}
+	}
+	for _, path := range []string{"/metrics", "/api/v1/status"} {
+		if code, took := i.get(path); code != http.StatusOK || took > 2*time.Second {
+			t.Errorf("%s: %d after %s", path, code, took)
+		}
+	}
 	set(t, i.third, stub.Mode{})
 	watch.Until(otherPrefix, true, 20*time.Second)
 	done.Wait()

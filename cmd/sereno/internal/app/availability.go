@@ -117,24 +117,21 @@ func (n *Node) Availability(service string, lengths []time.Duration) (admin.Avai
 	if err != nil {
 		return admin.Availability{}, err
 	}
-	books := n.books.books.Load()
-	if books == nil {
-		return admin.Availability{}, fmt.Errorf("the books of availability could not be opened: the log says why")
-	}
-	at := n.books.clock.Now()
-	reports, err := books.Reports(at, lengths, want)
-	if err != nil {
-		return admin.Availability{}, err
-	}
-	target := s.config.Availability.Target
-	now := books.Now(at)
-	out := admin.Availability{
-		Node: s.config.Node.Name, At: admin.At(now), Behind: admin.SecondsOf(now.Sub(at.Wall)), TargetPercent: admin.Percent(target),
-	}
-	for i := range reports {
-		out.Objects = append(out.Objects, adminBooks(&reports[i], lengths, target))
-	}
-	return out, nil
+	at, target := n.books.clock.Now(), s.config.Availability.Target
+	return readBooks(n.books, func(books *ledger.Ledger) (admin.Availability, error) {
+		reports, err := books.Reports(at, lengths, want)
+		if err != nil {
+			return admin.Availability{}, err
+		}
+		now := books.Now(at)
+		out := admin.Availability{
+			Node: s.config.Node.Name, At: admin.At(now), Behind: admin.SecondsOf(now.Sub(at.Wall)), TargetPercent: admin.Percent(target),
+		}
+		for i := range reports {
+			out.Objects = append(out.Objects, adminBooks(&reports[i], lengths, target))
+		}
+		return out, nil
+	})
 }
 
 // booksOf tells which objects belong to a service; all if it is empty.
@@ -164,21 +161,19 @@ func (n *Node) Timeline(service string, length time.Duration) (admin.Timeline, e
 	if err != nil {
 		return admin.Timeline{}, err
 	}
-	books := n.books.books.Load()
-	if books == nil {
-		return admin.Timeline{}, fmt.Errorf("the books of availability could not be opened: the log says why")
-	}
 	at := n.books.clock.Now()
-	courses, err := books.Courses(at, length, admin.MaxSpans, want)
-	if err != nil {
-		return admin.Timeline{}, err
-	}
-	now := books.Now(at)
-	out := admin.Timeline{Node: s.config.Node.Name, From: admin.At(now.Add(-length)), To: admin.At(now)}
-	for i := range courses {
-		out.Objects = append(out.Objects, adminCourse(&courses[i]))
-	}
-	return out, nil
+	return readBooks(n.books, func(books *ledger.Ledger) (admin.Timeline, error) {
+		courses, err := books.Courses(at, length, admin.MaxSpans, want)
+		if err != nil {
+			return admin.Timeline{}, err
+		}
+		now := books.Now(at)
+		out := admin.Timeline{Node: s.config.Node.Name, From: admin.At(now.Add(-length)), To: admin.At(now)}
+		for i := range courses {
+			out.Objects = append(out.Objects, adminCourse(&courses[i]))
+		}
+		return out, nil
+	})
 }
 
 func adminCourse(c *ledger.Course) admin.Course {

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,8 @@ const (
 	reopenEvery  = time.Minute     // after books that could not be opened
 	closeWithin  = 3 * time.Second // for the disk to take what is left; a stop does not wait longer
 	maxUnwritten = 4096            // changes and heartbeats that wait for the disk
+	readWithin   = 3 * time.Second // for the disk to let the books be read; who asks does not wait longer
+	maxReaders   = 4               // at once; with a disk that hangs they are those that wait for it
 )
 
 // bookkeeper keeps the books of availability. Nothing waits for it: what it is told
@@ -28,9 +32,11 @@ type bookkeeper struct {
 	clock ledger.Clock
 	keep  atomic.Int64 // ns
 
-	books atomic.Pointer[ledger.Ledger] // nil while it cannot be opened
-	stop  chan struct{}
-	done  sync.WaitGroup
+	books   atomic.Pointer[ledger.Ledger] // nil while it cannot be opened
+	readers chan struct{}                 // holds one for each that reads
+	within  time.Duration                 // readWithin
+	stop    chan struct{}
+	done    sync.WaitGroup
 
 	mu     sync.Mutex
 	news   chan bookNews
@@ -50,7 +56,7 @@ type bookNews struct {
 func newBookkeeper(path string, keep time.Duration, now func() time.Time, log *zap.Logger) *bookkeeper {
 	b := &bookkeeper{
 		path: path, log: log, clock: ledger.NewClock(now),
-		news: make(chan bookNews, maxUnwritten), stop: make(chan struct{}),
+		news: make(chan bookNews, maxUnwritten), readers: make(chan struct{}, maxReaders), within: readWithin, stop: make(chan struct{}),
 	}
 	b.keep.Store(int64(keep))
 	b.open()
@@ -135,6 +141,47 @@ func (b *bookkeeper) write() {
 		for i := range n.all {
 			b.said(l.Observe(n.at, n.all[i].Object, n.all[i].State, n.all[i].Cause))
 		}
+	}
+}
+
+// readBooks has f read the books, on a goroutine of its own: a disk that hangs holds up whoever writes them, and with
+// him whoever reads, but nobody who asks, be it the web page that asks again and again.
+func readBooks[T any](b *bookkeeper, f func(*ledger.Ledger) (T, error)) (out T, err error) {
+	books := b.books.Load()
+	if books == nil {
+		return out, errors.New("the books of availability could not be opened: the log says why")
+	}
+	hangs := fmt.Errorf("the books of availability cannot be read: their disk has not answered for %v", b.within)
+	select {
+	case b.readers <- struct{}{}:
+	default:
+		return out, hangs
+	}
+	type answer struct {
+		value T
+		err   error
+		fault any
+	}
+	ended := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			a.fault = recover()
+			<-b.readers
+			ended <- a
+		}()
+		a.value, a.err = f(books)
+	}()
+	wait := time.NewTimer(b.within)
+	defer wait.Stop()
+	select {
+	case a := <-ended:
+		if a.fault != nil {
+			panic(a.fault) // where it costs one request
+		}
+		return a.value, a.err
+	case <-wait.C:
+		return out, hangs
 	}
 }
 

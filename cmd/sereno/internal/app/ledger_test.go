@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -274,4 +275,47 @@ func TestA31ClientsFaultsAreNotCountedAndLateAnswersAreNotGood(t *testing.T) {
 	if _, _, pppoe := look(); pppoe != (requests{good: 0, valid: 1}) {
 		t.Errorf("a login that was answered too late: %+v", pppoe)
 	}
+}
+
+// TestA31BooksThatHangHoldUpNobodyWhoAsks: with a disk that hangs, whoever asks for the books again and again, as the web
+// page does, hears that it hangs, and takes nobody else's turn at the API.
+func TestA31BooksThatHangHoldUpNobodyWhoAsks(t *testing.T) {
+	s := newSite(t)
+	n := s.start()
+	n.books.within = 200 * time.Millisecond
+	held, thaw := make(chan struct{}), make(chan struct{})
+	frozen := sync.OnceFunc(func() { close(held) })
+	ended := make(chan error, 1)
+	go func() {
+		_, err := n.books.books.Load().Reports(n.books.clock.Now(), []time.Duration{time.Hour}, func(ledger.Object) bool {
+			frozen()
+			<-thaw // as one that writes waits for its disk
+			return false
+		})
+		ended <- err
+	}()
+	<-held
+	var asking sync.WaitGroup
+	for i := range 12 {
+		path := []string{"availability", "timeline?since=24h"}[i%2]
+		asking.Go(func() {
+			if code, body, err := get("http://" + s.listen + "/api/v1/" + path); err != nil || code != http.StatusInternalServerError || !strings.Contains(body, "their disk has not answered for") {
+				t.Errorf("%s: %d %s %v", path, code, body, err)
+			}
+		})
+	}
+	asking.Wait()
+	for _, path := range []string{"/metrics", "/readyz", "/api/v1/status"} {
+		if code, _, err := get("http://" + s.listen + path); err != nil || code != http.StatusOK {
+			t.Errorf("%s: %d, %v", path, code, err)
+		}
+	}
+	close(thaw)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	until(t, 5*time.Second, "the books", func() bool {
+		code, _, err := get("http://" + s.listen + "/api/v1/availability")
+		return err == nil && code == http.StatusOK
+	})
 }
