@@ -218,6 +218,27 @@ func TestR40ASpoolThatCouldNotBeOpenedIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestR40WhatItsNASGivesUpIsSpooled: a NAS with one source port and little patience uses an identifier again while a server is
+// silent. It is told nothing of the record that had it, which is not lost all the same; a repetition with another delay is
+// the same record.
+func TestR40WhatItsNASGivesUpIsSpooled(t *testing.T) {
+	backend := newServer(t, silent)
+	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))
+	nas, last := newNAS(t, f.acctAddr()), acctOf(1, "b", acctStop, avp(radwire.AttrAcctDelayTime, "\x00\x00\x00\x01"))
+	nas.send(acctOf(1, "a", acctStop))
+	nas.send(acctOf(1, "b", acctStop))
+	nas.send(last)
+	backend.wait(3)
+	f.untilDropped(KindAcct, ReasonReplaced, 2)
+	f.untilStored(1)
+	f.clock.advance(1600 * time.Millisecond)
+	f.untilStored(2)
+	nas.verified(last, nas.receive(), nasSecret)
+	if order := f.delivered(backend, "a", radwire.AttrAcctStatusType); !bytes.Equal(order, []byte{acctStop}) {
+		t.Errorf("%v", order)
+	}
+}
+
 func TestR41ALiveRecordJoinsItsSession(t *testing.T) {
 	backend := newServer(t, silent)
 	f := newFront(t, withSpool(t.TempDir(), setup{backends: []*server{backend}}))

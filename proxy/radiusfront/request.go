@@ -55,7 +55,7 @@ func (w *worker) request(l *listener, c *udp.Conn, pkt *udp.Packet) {
 		return
 	}
 	for old := w.table.replaceable(hash, c, &pkt.Dest, code, p[1], signed); old != nil; {
-		w.replace(old)
+		w.replace(old, p)
 		old = w.table.replaceable(hash, c, &pkt.Dest, code, p[1], signed)
 	}
 
@@ -157,14 +157,33 @@ func (w *worker) ours(p []byte) bool {
 	return false
 }
 
-// replace ends what had the identifier before: a NAS that reuses one has given
-// the old request up (RFC 5080 section 2.2.2).
-func (w *worker) replace(old *entry) {
-	if old.flight != nil {
-		w.fail(old, ReasonReplaced)
+// replace ends what had the identifier of p before: a NAS that reuses one has given
+// the old request up (RFC 5080 section 2.2.2). Accounting of something else is
+// spooled: nobody else may have it. w.ix is of p.
+func (w *worker) replace(old *entry, p []byte) {
+	f := old.flight
+	if f == nil {
+		w.forget(old)
 		return
 	}
-	w.forget(old)
+	if old.kind == KindAcct && !w.sameRecord(f, p) {
+		w.rescue(f, ReasonTimeout)
+	}
+	w.drop(old, ReasonReplaced)
+}
+
+// sameRecord tells whether p is the record of f once more, with another delay perhaps. w.ix is of p.
+func (w *worker) sameRecord(f *flight, p []byte) bool {
+	was, err := radwire.Walk(f.request, &w.rix)
+	if err != nil {
+		return true // it passed this walk before
+	}
+	for _, typ := range [...]byte{radwire.AttrAcctSessionID, radwire.AttrAcctStatusType} {
+		if !bytes.Equal(w.rix.FirstValue(was, typ), w.ix.FirstValue(p, typ)) {
+			return false
+		}
+	}
+	return true
 }
 
 // duplicate answers a retransmission from memory, or uses it as a sign that
