@@ -12,10 +12,9 @@ import (
 
 	"github.com/miekg/dns"
 
-	"sereno/proxy/udp"
-
 	"sereno/health"
 	"sereno/proxy/pool"
+	"sereno/proxy/udp"
 )
 
 // askAll asks many different names at once and returns the answers.

@@ -5,10 +5,9 @@ import (
 	"sync/atomic"
 
 	"github.com/miekg/dns"
-
 	"go.uber.org/zap"
-	"sereno/cmd/sereno/internal/admin"
 
+	"sereno/cmd/sereno/internal/admin"
 	"sereno/config"
 	"sereno/health"
 	"sereno/proxy/dnsfront"
