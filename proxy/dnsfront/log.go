@@ -56,6 +56,10 @@ func (l logger) snapshotIgnored(err error) {
 	l.always.Warn("the cache begins empty", zap.Error(err))
 }
 
+func (l logger) snapshotStays(err error) {
+	l.always.Warn("after a crash, what was flushed may be in the cache again: its snapshot could not be removed", zap.Error(err))
+}
+
 func (l logger) snapshotLoaded(n int) {
 	l.always.Info("cache loaded from its snapshot", zap.Int("entries", n))
 }

@@ -264,6 +264,16 @@ func (s *Service) renameSnapshot(was, is *Config) {
 	}
 }
 
+// removeSnapshot removes the snapshot of the last stop, if there is one.
+func (s *Service) removeSnapshot(path string) {
+	if path == "" {
+		return
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.snapshotStays(err)
+	}
+}
+
 // safeName makes a file name of a service's name, different for different names.
 func safeName(name string) string {
 	out := make([]byte, 0, len(name))

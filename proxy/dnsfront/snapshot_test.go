@@ -116,6 +116,35 @@ func TestD39TornAndForeignFilesAreIgnored(t *testing.T) {
 	f.ask(asking(unique(1), dns.TypeA))
 }
 
+// TestD38WhatWasFlushedIsNotBroughtBackByACrash: what a node begins with after a crash is the snapshot of its last stop.
+func TestD38WhatWasFlushedIsNotBroughtBackByACrash(t *testing.T) {
+	dir := t.TempDir()
+	f := newFront(t, setup{stateDir: dir})
+	path := filepath.Join(dir, "cache-resolver")
+	f.ask(asking("www.example.", dns.TypeA))
+	f.ask(asking("other.example.", dns.TypeA))
+	for range 2 {
+		if err := f.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.start()
+		if _, err := os.Stat(path); err != nil {
+			t.Fatal("a crash would begin with nothing: ", err)
+		}
+		if n, err := f.Flush("www.example.", false); err != nil || n > 1 {
+			t.Fatal(n, err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Error("the snapshot still has it: ", err)
+		}
+	}
+	before := f.asked()
+	f.ask(asking("other.example.", dns.TypeA))
+	if f.asked() != before {
+		t.Error("a stop after it did not keep the rest")
+	}
+}
+
 // TestD39ALongSnapshotIsReadWithLittleMemory: that of a full cache is as long as the cache, and a node may have memory for
 // one of them.
 func TestD39ALongSnapshotIsReadWithLittleMemory(t *testing.T) {
