@@ -225,9 +225,15 @@ func (c *cache) failed(key []byte, hash uint64, until tick) {
 // flush forgets the answers whose name is name, or also lies below it; an empty name
 // means all. It returns how many. Shards are locked one after the other.
 func (c *cache) flush(name []byte, subtree bool) int {
+	return c.flushIf(func(have []byte) bool { return nameMatches(have, name, subtree) })
+}
+
+// flushIf forgets the answers whose name, in lower case, matches. match is called with a
+// shard's lock held.
+func (c *cache) flushIf(match func(name []byte) bool) int {
 	n := 0
 	for i := range c.shards {
-		n += c.shards[i].flush(name, subtree)
+		n += c.shards[i].flush(match)
 	}
 	return n
 }

@@ -318,13 +318,12 @@ func (s *shard) forget(key []byte, hash uint32) {
 	}
 }
 
-func (s *shard) flush(name []byte, subtree bool) int {
+func (s *shard) flush(match func(name []byte) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for i := 0; i < len(s.table); {
-		loc := s.table[i].loc
-		if loc == 0 || !nameMatches(question(s.entry(loc)), name, subtree) {
+		if loc := s.table[i].loc; loc == 0 || !match(nameOf(s.entry(loc))) {
 			i++
 			continue
 		}
@@ -334,13 +333,18 @@ func (s *shard) flush(name []byte, subtree bool) int {
 	return n
 }
 
-// nameMatches tells whether a question's name is name or lies below it; an empty name
+// nameOf returns the name of the question in the entry's message.
+func nameOf(e []byte) []byte {
+	q := question(e)
+	return q[:len(q)-4]
+}
+
+// nameMatches tells whether a name is name or, with subtree, lies below it; an empty name
 // matches all.
-func nameMatches(question, name []byte, subtree bool) bool {
+func nameMatches(have, name []byte, subtree bool) bool {
 	if len(name) == 0 {
 		return true
 	}
-	have := question[:len(question)-4]
 	if !subtree {
 		return bytes.Equal(have, name)
 	}

@@ -2,6 +2,7 @@ package dnsfront
 
 import (
 	"fmt"
+	"maps"
 
 	"sereno/proxy/dnswire"
 )
@@ -34,4 +35,35 @@ func (s *Service) flush(name []byte, subtree bool) (n int, snapshot string) {
 		return 0, ""
 	}
 	return set.cache.flush(name, subtree), s.snapshotPath(&set.cfg)
+}
+
+// flushMoved forgets the answers of zones that have another pool than before (D62): another
+// pool may know them otherwise.
+func (set *settings) flushMoved(old *settings) {
+	was, is := old.cfg.zones(), set.cfg.zones()
+	moved := maps.Clone(was)
+	maps.Copy(moved, is)
+	maps.DeleteFunc(moved, func(zone, _ string) bool { return was[zone] == is[zone] })
+	if set.cache == nil || len(moved) == 0 {
+		return
+	}
+	set.cache.flushIf(func(name []byte) bool {
+		for len(name) > 1 && moved[string(name)] == "" {
+			name = name[int(name[0])+1:]
+		}
+		return moved[string(name)] != ""
+	})
+}
+
+// zones are the routed zones, on the wire in lower case, with the names of their pools.
+func (c *Config) zones() map[string]string {
+	out := map[string]string{}
+	for _, r := range c.Routes {
+		for _, z := range r.Zones {
+			if name, ok := dnswire.ParseName(nil, z); ok {
+				out[string(name)] = r.Pool
+			}
+		}
+	}
+	return out
 }

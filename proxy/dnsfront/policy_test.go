@@ -389,6 +389,67 @@ func TestD61StrangersMeetSilenceHoweverOftenTheyAsk(t *testing.T) {
 	}
 }
 
+// TestD62AZoneThatMovesIsAskedAnew: what the cache has of it is another pool's answer.
+func TestD62AZoneThatMovesIsAskedAnew(t *testing.T) {
+	f := newFront(t, setup{})
+	inside := newResolver(t, nil)
+	var m pool.Member
+	m.Config.SetDefaults()
+	m.Config.Name, m.Config.Address, m.Addr = "x", inside.addr.String(), inside.addr
+	c := f.pool.Config()
+	c.Name = "inside"
+	p, err := pool.New(c, "dns", []pool.Member{m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := f.opts
+	o.Pools = map[string]*pool.Pool{"resolvers": f.pool, "inside": p}
+	asked := func() (insides, others int64) {
+		before, beside := inside.asked.Load(), f.asked()
+		for _, name := range []string{"www.corp.example.", "corp.example.", "xcorp.example.", "www.example."} {
+			f.ask(asking(name, dns.TypeA))
+		}
+		return inside.asked.Load() - before, f.asked() - beside
+	}
+	if in, out := asked(); in != 0 || out != 4 {
+		t.Fatal(in, out)
+	}
+	for i, step := range []struct {
+		routes  []Route
+		in, out int64
+	}{
+		{[]Route{{Zones: []string{"Corp.example"}, Pool: "inside"}}, 2, 0},
+		{[]Route{{Zones: []string{"other.example.", "corp.example."}, Pool: "inside"}}, 0, 0},
+		{nil, 0, 2},
+	} {
+		o.Config.Routes = step.routes
+		if err := f.Update(o); err != nil {
+			t.Fatal(err)
+		}
+		if in, out := asked(); in != step.in || out != step.out {
+			t.Errorf("step %d: %d times inside, %d times the others", i, in, out)
+		}
+	}
+	// An answer that was on its way does not stay.
+	release := make(chan struct{})
+	for _, r := range f.resolvers {
+		r.set(func(q *request) [][]byte { <-release; return normal(q) })
+	}
+	conn, before := f.stream(), inside.asked.Load()
+	writeFrame(t, conn, packed(t, asking("late.corp.example.", dns.TypeA)))
+	until(t, "the question", func() bool { s := f.Stats(); return s.TotalInFlight() == 1 })
+	o.Config.Routes = []Route{{Zones: []string{"corp.example."}, Pool: "inside"}}
+	if err := f.Update(o); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	readFrame(t, conn)
+	f.ask(asking("late.corp.example.", dns.TypeA))
+	if n := inside.asked.Load() - before; n != 1 {
+		t.Errorf("the pool that it moved to was asked %d times", n)
+	}
+}
+
 func TestD62LongestZonePicksThePool(t *testing.T) {
 	f := newFront(t, setup{})
 	other := newResolver(t, nil)

@@ -274,7 +274,7 @@ func (w *worker) store(f *flight, r *dnswire.Reply, ans *answer) {
 	}
 	ans.life = life
 	switch {
-	case set.cache == nil, !f.cacheable():
+	case set.cache == nil, !f.cacheable(), set.route(f.name()) != f.pool: // the last: a reload has moved its zone meanwhile
 	case life > 0:
 		set.cache.put(f.key, f.hash, w.t.tick, ans)
 	case r.Negative(): // what it says replaces what there was all the same (D35)

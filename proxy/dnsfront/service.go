@@ -220,6 +220,7 @@ func (s *Service) Update(o Options) error {
 		l.serve()
 	}
 	s.barrier()
+	set.flushMoved(old)
 	err = closeListeners(without(old.listeners, set.listeners))
 	if err != nil {
 		s.log.closeFailed(err)
