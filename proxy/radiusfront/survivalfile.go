@@ -230,6 +230,9 @@ func (s *survivors) discard(dir, service string) error {
 }
 
 func removeIfThere(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // of a read-only disk Remove says that it is one, whether the file is there or not
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -170,6 +170,9 @@ func TestANodeStartsOnAReadOnlyDisk(t *testing.T) {
 	if s.logged("the books of availability cannot be written; the node goes on", "", "") != 1 {
 		t.Error("nobody is told of the books")
 	}
+	if s.logged("survival is off, and what was known cannot be removed from disk", "", "") != 0 {
+		t.Error("something is said of a survival that nobody has turned on")
+	}
 	logs := s.logs
 	if _, err := s.tryStart(); err == nil || !strings.Contains(err.Error(), "another sereno is running with node.state_dir") {
 		t.Errorf("a second node: %v", err)
