@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -120,7 +121,7 @@ func (l *listener) message(w http.ResponseWriter, r *http.Request) ([]byte, int,
 			return nil, http.StatusBadRequest, errors.New("dns is not base64url without padding")
 		}
 	case http.MethodPost:
-		if r.Header.Get("Content-Type") != mediaType {
+		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), mediaType) { // RFC 9110 §8.3.1
 			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("the content type must be %s", mediaType)
 		}
 		most := int64(dnswire.MaxMessage)

@@ -220,17 +220,18 @@ func TestD51DNSOverHTTPS(t *testing.T) {
 		method, url, kind, body string
 		want                    int
 	}{
-		"no dns":        {"GET", url, "", "", 400},
-		"not base64":    {"GET", url + "?dns=***", "", "", 400},
-		"padded":        {"GET", url + "?dns=AAAB==", "", "", 400},
-		"short":         {"GET", url + "?dns=AAAB", "", "", 400},
-		"elsewhere":     {"GET", "https://" + doh.String() + "/", "", "", 404},
-		"method":        {"PUT", url, mediaType, "x", 405},
-		"type":          {"POST", url, "text/plain", string(raw), 415},
-		"empty":         {"POST", url, mediaType, "", 400},
-		"too long":      {"POST", url, mediaType, strings.Repeat("x", 70000), 413},
-		"a response":    {"POST", url, mediaType, "\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00", 400},
-		"malformed DNS": {"POST", url, mediaType, "\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", 200},
+		"no dns":                     {"GET", url, "", "", 400},
+		"not base64":                 {"GET", url + "?dns=***", "", "", 400},
+		"padded":                     {"GET", url + "?dns=AAAB==", "", "", 400},
+		"short":                      {"GET", url + "?dns=AAAB", "", "", 400},
+		"elsewhere":                  {"GET", "https://" + doh.String() + "/", "", "", 404},
+		"method":                     {"PUT", url, mediaType, "x", 405},
+		"type":                       {"POST", url, "text/plain", string(raw), 415},
+		"empty":                      {"POST", url, mediaType, "", 400},
+		"too long":                   {"POST", url, mediaType, strings.Repeat("x", 70000), 413},
+		"a response":                 {"POST", url, mediaType, "\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00", 400},
+		"malformed DNS":              {"POST", url, mediaType, "\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", 200},
+		"type's case and parameters": {"POST", url, "Application/DNS-Message; charset=utf-8", string(raw), 200},
 	} {
 		req, err := http.NewRequest(c.method, c.url, strings.NewReader(c.body))
 		if err != nil {
@@ -247,7 +248,7 @@ func TestD51DNSOverHTTPS(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", name, r.StatusCode, c.want)
 		}
 	}
-	if s := f.Stats(); s.Queries[HTTPS] != 21 {
+	if s := f.Stats(); s.Queries[HTTPS] != 22 {
 		t.Error(s.Queries)
 	}
 }
