@@ -149,7 +149,7 @@ func FuzzUpstreamReply(f *testing.F) {
 			for _, s := range up.sockets {
 				for id := range s.ids {
 					if rightID && len(m) >= 2 {
-						dnswire.SetID(m, id)
+						dnswire.SetID(m, uint16(id)) //nolint:gosec // it is one
 					}
 					w.receive(s, m)
 					break

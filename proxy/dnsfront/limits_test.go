@@ -83,7 +83,7 @@ func TestD26QueriesOnOneSocketAreBounded(t *testing.T) {
 	var full []*socket
 	for s := w.socket(b); s != nil && len(full) < 1000; s = w.socket(b) {
 		for id := range maxPerSocket {
-			s.ids[uint16(id)] = nil //nolint:gosec // below 65536
+			s.ids[uint32(id)] = nil //nolint:gosec // below 65536
 		}
 		full = append(full, s)
 	}

@@ -22,7 +22,7 @@ func (w *worker) receive(sock *socket, data []byte) {
 		w.wrongReply(sock, nil, nil)
 		return
 	}
-	a := sock.ids[dnswire.ID(data)]
+	a := sock.ids[uint32(dnswire.ID(data))]
 	if err != nil {
 		w.wrongReply(sock, a, nil)
 		return

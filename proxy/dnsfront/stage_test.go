@@ -131,7 +131,7 @@ func forwarding(tb testing.TB) func() {
 		sock := w.upstreams[p.Backends()[0]].current
 		copy(received, reply) // what is received may be changed
 		for id := range sock.ids {
-			dnswire.SetID(received, id)
+			dnswire.SetID(received, uint16(id)) //nolint:gosec // it is one
 		}
 		back[0].Data = received
 		w.Receive(sock.conn, back)

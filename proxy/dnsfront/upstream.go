@@ -46,8 +46,8 @@ type upstream struct {
 type socket struct {
 	up      *upstream
 	conn    *udp.Conn
-	ids     map[uint16]*attempt
-	retired bool // takes no new queries; closed when the last has ended
+	ids     map[uint32]*attempt // of 16 bits; maps with keys of 32 are quicker by a third
+	retired bool                // takes no new queries; closed when the last has ended
 }
 
 // attempt is one query at one backend.
@@ -185,7 +185,7 @@ func (w *worker) ask(f *flight, b *pool.Backend) bool {
 	}
 	id := w.freeID(sock)
 	a.sock, a.id = sock, id
-	sock.ids[id] = a
+	sock.ids[uint32(id)] = a
 	var room [4 + maxSubnet]byte
 	msg := dnswire.AppendUpstream(sock.conn.Next()[:0], f.question(), id, f.wireFlags(), upstreamSize, f.flags()&keyDO != 0, f.options(room[:0]))
 	sock.conn.Commit(len(msg), udp.Dest{})
@@ -216,7 +216,7 @@ func (f *flight) wireFlags() (flags uint16) {
 func (w *worker) freeID(sock *socket) uint16 {
 	for {
 		id := uint16(w.rng.Uint64())
-		if _, taken := sock.ids[id]; !taken {
+		if _, taken := sock.ids[uint32(id)]; !taken {
 			return id
 		}
 	}
@@ -257,7 +257,7 @@ func (w *worker) closeAttempt(a *attempt) {
 		a.over = true // a letter may still bring it
 		return
 	}
-	delete(a.sock.ids, a.id)
+	delete(a.sock.ids, uint32(a.id))
 	if len(w.spare) < 4096 {
 		w.spare = append(w.spare, a)
 	}
@@ -316,7 +316,7 @@ func (w *worker) socket(b *pool.Backend) *socket {
 }
 
 func (w *worker) dial(up *upstream) bool {
-	sock := &socket{up: up, ids: map[uint16]*attempt{}}
+	sock := &socket{up: up, ids: map[uint32]*attempt{}}
 	c, err := w.group.Dial(up.backend.Addr(), up.backend.Source(),
 		udp.ListenConfig{RecvBuffer: upstreamBuffer, SendBuffer: upstreamBuffer, Tag: sock})
 	if err != nil {

@@ -535,7 +535,7 @@ func TestD21StrayedSocketsAreLeft(t *testing.T) {
 			right := netip.MustParseAddr("127.0.0.1")
 			look(func(up *upstream) {
 				for i := range 5 {
-					sock := &socket{up: up, ids: map[uint16]*attempt{}}
+					sock := &socket{up: up, ids: map[uint32]*attempt{}}
 					c, err := w.group.Dial(up.backend.Addr(), netip.MustParseAddr("127.0.0.9"), udp.ListenConfig{Tag: sock})
 					if err != nil {
 						t.Error(err)
