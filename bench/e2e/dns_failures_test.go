@@ -54,6 +54,7 @@ func set(t *testing.T, r *stub.Resolver, m stub.Mode) {
 // TestE2EDNSOneOfTwoBackendsFails has one of two backends fail in each way that a backend can, under load: every query
 // gets the right answer, also while the front finds it out and while the backend comes back.
 func TestE2EDNSOneOfTwoBackendsFails(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	backend, addrs := resolvers(t, lab, 2)
 	dns := netip.AddrPortFrom(lab.Addr(53), harness.DNSPort)

@@ -104,6 +104,7 @@ func dark(v harness.View) harness.View {
 
 // TestE2EO21Page looks at the web page with a real browser while backends die and come back.
 func TestE2EO21Page(t *testing.T) {
+	t.Parallel()
 	s := newStand(t)
 	for _, part := range []struct {
 		name string

@@ -21,6 +21,7 @@ func radclient(lab *harness.Lab, to netip.AddrPort, kind, secret, attributes str
 // TestE2ERadclientLogsInAndAccounts uses PAP and CHAP, with the right and with a wrong password, and looks for the
 // accounting in the servers' detail files.
 func TestE2ERadclientLogsInAndAccounts(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	one, two := lab.FreeRADIUS(1), lab.FreeRADIUS(2)
 	s := lab.Sereno(harness.Config{Servers: []*harness.FreeRADIUS{one, two}})

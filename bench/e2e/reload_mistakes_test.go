@@ -30,6 +30,7 @@ type refusal struct {
 // refused with all that is wrong in it, and leaves no trace: not in the configuration, not in the traffic, not in the
 // process.
 func TestE2EO04ReloadOfEveryMistake(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	r := newReloadSite(t, lab)
 	reference, err := os.ReadFile("../../config/reference.yaml")

@@ -75,6 +75,7 @@ func withdrawn(t *testing.T, w *harness.Watch, prefix string, from time.Time, bo
 // TestE2EA14StopWithdrawsBeforeTheLastAnswer sends SIGTERM under load: every query sent while the route stood is
 // answered, and so is one sent after it went.
 func TestE2EA14StopWithdrawsBeforeTheLastAnswer(t *testing.T) {
+	t.Parallel()
 	lab := harness.New(t)
 	router := lab.BIRD(false)
 	s := lab.Sereno(harness.Config{Unbounds: []*harness.Unbound{lab.Unbound(1), lab.Unbound(2)}, Router: router, Drain: 3 * time.Second})
