@@ -49,8 +49,10 @@ type noted struct {
 	Place string `json:"place,omitempty"`
 }
 
-// NewAddresses reads what an earlier run left on interfaces. It changes
-// nothing. Of what cannot be read it knows nothing, and can be used all the same. stateDir "" keeps no memory. log (nil: nobody) is told when the disk takes no notes.
+// NewAddresses reads what an earlier run left on interfaces. It changes nothing.
+// With an error, of what cannot be read, it is usable all the same and knows of
+// nothing. stateDir "" keeps no memory. log (nil: nobody) is told when the disk
+// takes no notes.
 func NewAddresses(stateDir string, log *zap.Logger) (*Addresses, error) {
 	if log == nil {
 		log = zap.NewNop()

@@ -166,7 +166,9 @@ func readBooks[T any](b *bookkeeper, f func(*ledger.Ledger) (T, error)) (out T, 
 	go func() {
 		var a answer
 		defer func() {
-			a.fault = recover()
+			if a.fault = recover(); a.fault != nil { // here is where it happened, and who asks may have gone
+				b.log.Error("reading the books of availability", zap.Any("panic", a.fault), zap.StackSkip("stack", 1))
+			}
 			<-b.readers
 			ended <- a
 		}()

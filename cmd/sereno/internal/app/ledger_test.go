@@ -319,3 +319,40 @@ func TestA31BooksThatHangHoldUpNobodyWhoAsks(t *testing.T) {
 		return err == nil && code == http.StatusOK
 	})
 }
+
+// TestAPanicInTheBooksIsTold: whoever asks gets it, where it costs one request; and where it happened is logged, also if
+// nobody waits for it any more.
+func TestAPanicInTheBooksIsTold(t *testing.T) {
+	core, logs := observer.New(zapcore.ErrorLevel)
+	b := newBookkeeper(filepath.Join(t.TempDir(), "ledger.db"), 24*time.Hour, time.Now, zap.New(core))
+	defer b.close()
+	told := func(n int) {
+		t.Helper()
+		until(t, 5*time.Second, "the log", func() bool { return logs.Len() == n })
+		fields := logs.All()[n-1].ContextMap()
+		if stack, _ := fields["stack"].(string); fields["panic"] != "damaged" || !strings.Contains(stack, "TestAPanicInTheBooksIsTold") {
+			t.Errorf("%v", fields)
+		}
+	}
+	func() {
+		defer func() {
+			if r := recover(); r != "damaged" {
+				t.Errorf("who asked got %v", r)
+			}
+		}()
+		_, err := readBooks(b, func(*ledger.Ledger) (int, error) { panic("damaged") })
+		t.Error(err)
+	}()
+	told(1)
+
+	b.within = 50 * time.Millisecond
+	gone := make(chan struct{})
+	if _, err := readBooks(b, func(*ledger.Ledger) (int, error) { <-gone; panic("damaged") }); err == nil {
+		t.Error("the books were read")
+	}
+	close(gone)
+	told(2)
+	if _, err := readBooks(b, func(*ledger.Ledger) (int, error) { return 0, nil }); err != nil {
+		t.Errorf("it keeps its place: %v", err)
+	}
+}
