@@ -389,21 +389,28 @@ func TestD61StrangersMeetSilenceHoweverOftenTheyAsk(t *testing.T) {
 	}
 }
 
+// secondPool is a resolver in a pool of its own, and the service's options with that pool beside the first.
+func (f *front) secondPool(name string) (*resolver, Options) {
+	f.t.Helper()
+	r := newResolver(f.t, nil)
+	var m pool.Member
+	m.Config.SetDefaults()
+	m.Config.Name, m.Config.Address, m.Addr = "x", r.addr.String(), r.addr
+	c := f.pool.Config()
+	c.Name = name
+	p, err := pool.New(c, "dns", []pool.Member{m})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	o := f.opts
+	o.Pools = map[string]*pool.Pool{f.pool.Config().Name: f.pool, name: p}
+	return r, o
+}
+
 // TestD62AZoneThatMovesIsAskedAnew: what the cache has of it is another pool's answer.
 func TestD62AZoneThatMovesIsAskedAnew(t *testing.T) {
 	f := newFront(t, setup{})
-	inside := newResolver(t, nil)
-	var m pool.Member
-	m.Config.SetDefaults()
-	m.Config.Name, m.Config.Address, m.Addr = "x", inside.addr.String(), inside.addr
-	c := f.pool.Config()
-	c.Name = "inside"
-	p, err := pool.New(c, "dns", []pool.Member{m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := f.opts
-	o.Pools = map[string]*pool.Pool{"resolvers": f.pool, "inside": p}
+	inside, o := f.secondPool("inside")
 	asked := func() (insides, others int64) {
 		before, beside := inside.asked.Load(), f.asked()
 		for _, name := range []string{"www.corp.example.", "corp.example.", "xcorp.example.", "www.example."} {
@@ -452,19 +459,7 @@ func TestD62AZoneThatMovesIsAskedAnew(t *testing.T) {
 
 func TestD62LongestZonePicksThePool(t *testing.T) {
 	f := newFront(t, setup{})
-	other := newResolver(t, nil)
-	var m pool.Member
-	m.Config.SetDefaults()
-	m.Config.Name, m.Config.Address, m.Addr = "x", other.addr.String(), other.addr
-	var c pool.Config
-	c.SetDefaults("dns")
-	c.Name, c.Protocol = "inside", "dns"
-	p, err := pool.New(c, "dns", []pool.Member{m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := f.opts
-	o.Pools = map[string]*pool.Pool{"resolvers": f.pool, "inside": p}
+	other, o := f.secondPool("inside")
 	o.Config.Routes = []Route{{Zones: []string{"corp.example.", "10.in-addr.arpa"}, Pool: "inside"}, {Zones: []string{"public.corp.example."}, Pool: "resolvers"}}
 	if err := f.Update(o); err != nil {
 		t.Fatal(err)
